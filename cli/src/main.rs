@@ -1,0 +1,2 @@
+//! The `halfpi` command.
+fn main() {}

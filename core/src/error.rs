@@ -1,0 +1,35 @@
+//! The one error type of this crate.
+//!
+//! Each module has its own structured error; this one says which part refused and keeps the module's error as its
+//! source. Every message names the place and what the caller can do.
+
+use std::path::PathBuf;
+
+/// Why a call into halfpi failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be opened, read or mapped.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The model file is not a valid GGUF.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::GgufError),
+    /// The tokenizer in the model file is missing or broken.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::tokenizer::TokenizerError),
+    /// The chat template failed.
+    #[error(transparent)]
+    Template(#[from] crate::template::TemplateError),
+    /// The sampling options are out of range.
+    #[error(transparent)]
+    Sampler(#[from] crate::sampler::SamplerError),
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

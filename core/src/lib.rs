@@ -1,0 +1,16 @@
+//! halfpi runs a local chat model inside an app.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+#[cfg(feature = "std")]
+mod error;
+#[cfg(feature = "std")]
+pub mod gguf;
+#[cfg(feature = "std")]
+pub mod sampler;
+#[cfg(feature = "std")]
+pub mod template;
+#[cfg(feature = "std")]
+pub mod tokenizer;
+
+#[cfg(feature = "std")]
+pub use error::{Error, Result};

@@ -1,0 +1,2 @@
+//! Packed weights and the arithmetic on them.
+#![no_std]
