@@ -17,7 +17,18 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The model file is not a valid GGUF.
+    /// A model file could not be written.
+    #[error("cannot write the model file: {0}")]
+    Write(#[source] std::io::Error),
+    /// A model file is not a valid GGUF.
+    #[error("{}: {source}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::gguf::GgufError,
+    },
+    /// A model that was given as bytes or is being written is not a valid GGUF, or lacks what is asked of it.
     #[error(transparent)]
     Gguf(#[from] crate::gguf::GgufError),
     /// The tokenizer in the model file is missing or broken.

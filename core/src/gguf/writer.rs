@@ -1,0 +1,357 @@
+//! Writes files, header first and then the tensors one after the other, so that no tensor need be in memory whole.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process;
+
+use super::reader::tensor_bytes;
+use super::value::encode_str;
+use super::{ALIGNMENT_KEY, GgmlType, Gguf, GgufError, MAGIC, Value, ValueType};
+use crate::Error;
+
+/// The version that is written.
+const VERSION: u32 = 3;
+/// Every kernel's widest load is aligned at this, in a file mapped at a page boundary.
+const ALIGNMENT: u64 = 64;
+
+/// A file to be written: its metadata and the list of its tensors.
+///
+/// ```
+/// use halfpi::gguf::{GgmlType, Gguf, Writer};
+///
+/// let mut writer = Writer::new();
+/// writer.set("general.architecture", "llama")?;
+/// writer.set("llama.block_count", 30u32)?;
+/// writer.set_strings("tokenizer.ggml.tokens", ["a", "b"])?;
+/// writer.declare("output_norm.weight", &[4], GgmlType::F32)?;
+///
+/// let mut tensors = writer.write_header(Vec::new())?;
+/// for value in [1.0f32, 2.0, 3.0, 4.0] {
+///     tensors.write("output_norm.weight", &value.to_le_bytes())?;
+/// }
+/// let file = tensors.finish()?;
+/// assert_eq!(Gguf::parse(&file)?.u32("llama.block_count")?, 30);
+/// # Ok::<(), halfpi::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    keys: HashSet<String>,
+    /// The metadata as it will stand in the file.
+    metadata: Vec<u8>,
+    names: HashSet<String>,
+    tensors: Vec<Declared>,
+    /// Where the data of the next tensor will start in the data section.
+    next_offset: u64,
+}
+
+#[derive(Debug)]
+struct Declared {
+    name: String,
+    dims: Vec<u64>,
+    ty: GgmlType,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Writer {
+    /// An empty file whose tensors will be aligned to 64 bytes.
+    pub fn new() -> Self {
+        let mut metadata = Vec::new();
+        encode_str(ALIGNMENT_KEY, &mut metadata);
+        metadata.extend(ValueType::U32.id().to_le_bytes());
+        metadata.extend((ALIGNMENT as u32).to_le_bytes());
+        Self {
+            keys: HashSet::from([ALIGNMENT_KEY.to_owned()]),
+            metadata,
+            names: HashSet::new(),
+            tensors: Vec::new(),
+            next_offset: 0,
+        }
+    }
+
+    /// Adds a metadata value. Arrays come from another file; for new ones see [`Self::set_strings`] and the like.
+    ///
+    /// # Errors
+    /// [`GgufError::DuplicateKey`] if the key is set already. `general.alignment` always is.
+    pub fn set<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) -> Result<&mut Self, GgufError> {
+        let value = value.into();
+        self.push_key(key, value.value_type())?;
+        value.encode(&mut self.metadata);
+        Ok(self)
+    }
+
+    /// Adds an array of strings.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn set_strings<S: AsRef<str>>(
+        &mut self,
+        key: &str,
+        values: impl IntoIterator<Item = S, IntoIter: ExactSizeIterator>,
+    ) -> Result<&mut Self, GgufError> {
+        self.set_array(key, ValueType::Str, values.into_iter(), |text, out| {
+            encode_str(text.as_ref(), out)
+        })
+    }
+
+    /// Adds an array of `i32`.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn set_i32s(
+        &mut self,
+        key: &str,
+        values: impl IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    ) -> Result<&mut Self, GgufError> {
+        self.set_array(key, ValueType::I32, values.into_iter(), |value, out| {
+            out.extend(value.to_le_bytes())
+        })
+    }
+
+    /// Adds an array of `f32`.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn set_f32s(
+        &mut self,
+        key: &str,
+        values: impl IntoIterator<Item = f32, IntoIter: ExactSizeIterator>,
+    ) -> Result<&mut Self, GgufError> {
+        self.set_array(key, ValueType::F32, values.into_iter(), |value, out| {
+            out.extend(value.to_le_bytes())
+        })
+    }
+
+    /// Copies the metadata of another file, but for the keys that `keep` refuses and for its alignment.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn copy_metadata(&mut self, from: &Gguf<'_>, keep: impl Fn(&str) -> bool) -> Result<&mut Self, GgufError> {
+        for (key, value) in from.metadata().filter(|(key, _)| *key != ALIGNMENT_KEY && keep(key)) {
+            self.set(key, *value)?;
+        }
+        Ok(self)
+    }
+
+    /// Announces a tensor. The first of its 1 to 4 dimensions is the length of a row.
+    ///
+    /// # Errors
+    /// If the name is taken, or the shape impossible for the type.
+    pub fn declare(&mut self, name: &str, dims: &[u64], ty: GgmlType) -> Result<&mut Self, GgufError> {
+        let bytes = tensor_bytes(name, dims, ty)?;
+        let overflow = || GgufError::ShapeOverflow {
+            name: name.to_owned(),
+            dims: dims.to_owned(),
+        };
+        let end = self.next_offset.checked_add(bytes).ok_or_else(overflow)?;
+        let next_offset = end.checked_next_multiple_of(ALIGNMENT).ok_or_else(overflow)?;
+        if !self.names.insert(name.to_owned()) {
+            return Err(GgufError::DuplicateTensor { name: name.to_owned() });
+        }
+        self.tensors.push(Declared {
+            name: name.to_owned(),
+            dims: dims.to_owned(),
+            ty,
+            offset: self.next_offset,
+            bytes,
+        });
+        self.next_offset = next_offset;
+        Ok(self)
+    }
+
+    /// Writes everything that comes before the data of the first tensor.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if `out` fails.
+    pub fn write_header<W: Write>(self, mut out: W) -> Result<TensorWriter<W>, Error> {
+        let mut header = MAGIC.to_vec();
+        header.extend(VERSION.to_le_bytes());
+        header.extend((self.tensors.len() as u64).to_le_bytes());
+        header.extend((self.keys.len() as u64).to_le_bytes());
+        header.extend(self.metadata);
+        for tensor in &self.tensors {
+            encode_str(&tensor.name, &mut header);
+            header.extend((tensor.dims.len() as u32).to_le_bytes());
+            header.extend(tensor.dims.iter().flat_map(|dim| dim.to_le_bytes()));
+            header.extend(tensor.ty.id().to_le_bytes());
+            header.extend(tensor.offset.to_le_bytes());
+        }
+        header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
+        out.write_all(&header).map_err(Error::Write)?;
+        let mut due = self.tensors.into_iter();
+        let current = due.next();
+        Ok(TensorWriter {
+            out,
+            current,
+            due,
+            written: 0,
+        })
+    }
+
+    fn set_array<T>(
+        &mut self,
+        key: &str,
+        element_type: ValueType,
+        values: impl ExactSizeIterator<Item = T>,
+        encode: impl Fn(T, &mut Vec<u8>),
+    ) -> Result<&mut Self, GgufError> {
+        self.push_key(key, ValueType::Array)?;
+        self.metadata.extend(element_type.id().to_le_bytes());
+        self.metadata.extend((values.len() as u64).to_le_bytes());
+        values.for_each(|value| encode(value, &mut self.metadata));
+        Ok(self)
+    }
+
+    fn push_key(&mut self, key: &str, ty: ValueType) -> Result<(), GgufError> {
+        if !self.keys.insert(key.to_owned()) {
+            return Err(GgufError::DuplicateKey { key: key.to_owned() });
+        }
+        encode_str(key, &mut self.metadata);
+        self.metadata.extend(ty.id().to_le_bytes());
+        Ok(())
+    }
+}
+
+/// Writes the data of the tensors a [`Writer`] has announced, in the same order.
+#[derive(Debug)]
+pub struct TensorWriter<W> {
+    out: W,
+    /// The tensor whose data is due.
+    current: Option<Declared>,
+    /// The tensors after it.
+    due: std::vec::IntoIter<Declared>,
+    /// How many bytes of `current` are written.
+    written: u64,
+}
+
+impl<W: Write> TensorWriter<W> {
+    /// Writes the next bytes of tensor `name`: all of them, or a piece at a time.
+    ///
+    /// # Errors
+    /// [`GgufError::OutOfOrder`] or [`GgufError::TooMuchData`] if they are not what was announced, [`Error::Write`] if
+    /// the output fails.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let Some(tensor) = self.current.as_ref().filter(|tensor| tensor.name == name) else {
+            let due = self.current.as_ref().map(|tensor| tensor.name.clone());
+            return Err(GgufError::OutOfOrder {
+                given: name.to_owned(),
+                due,
+            }
+            .into());
+        };
+        if bytes.len() as u64 > tensor.bytes - self.written {
+            return Err(GgufError::TooMuchData {
+                name: name.to_owned(),
+                bytes: tensor.bytes,
+            }
+            .into());
+        }
+        self.out.write_all(bytes).map_err(Error::Write)?;
+        self.written += bytes.len() as u64;
+        if self.written == tensor.bytes {
+            // The last tensor is padded too: ggml's reader wants whole units.
+            let padding = tensor.bytes.next_multiple_of(ALIGNMENT) - tensor.bytes;
+            self.out
+                .write_all(&[0; ALIGNMENT as usize][..padding as usize])
+                .map_err(Error::Write)?;
+            self.current = self.due.next();
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and gives the output back.
+    ///
+    /// # Errors
+    /// [`GgufError::Unfinished`] if data is missing, [`Error::Write`] if the output fails.
+    pub fn finish(mut self) -> Result<W, Error> {
+        if let Some(tensor) = self.current {
+            return Err(GgufError::Unfinished {
+                missing: tensor.bytes - self.written,
+                name: tensor.name,
+            }
+            .into());
+        }
+        self.out.flush().map_err(Error::Write)?;
+        Ok(self.out)
+    }
+}
+
+/// A file that appears under its name only when it is complete.
+///
+/// It is written beside its place and renamed at the end, so a reader never sees half of it, and one who has the old
+/// file mapped keeps that. Dropped before [`Self::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct AtomicFile {
+    out: BufWriter<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl AtomicFile {
+    /// Starts writing the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its directory cannot be written to.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", process::id()));
+        let temporary = path.with_file_name(name);
+        let file = File::create(&temporary).map_err(|source| Error::Io {
+            path: temporary.clone(),
+            source,
+        })?;
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 20, file),
+            temporary,
+            path,
+            committed: false,
+        })
+    }
+
+    /// Makes sure that everything is on disk, and puts the file in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that fails; the file that was there before is then still there.
+    pub fn commit(mut self) -> Result<(), Error> {
+        self.out
+            .flush()
+            .and_then(|()| self.out.get_ref().sync_all())
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
+            .map_err(|source| Error::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nobody is left to tell if this fails.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
