@@ -1,0 +1,152 @@
+//! Activations: floats, and the int8 form that packed weights are multiplied with.
+
+use super::OpError;
+use crate::arch::simd::Simd;
+use crate::{Backend, format::GROUP};
+
+/// Which activations share an int8 scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantization {
+    /// Groups of 32 neighbours: for models trained in floats.
+    Group,
+    /// The whole position: for models trained so (BitNet b1.58, arXiv:2402.17764, section 2).
+    Row,
+}
+
+/// Positions of int8 activations: `x = scale * code`, where a scale belongs to 32 neighbours.
+#[derive(Clone, Copy, Debug)]
+pub struct Int8Rows<'a> {
+    pub(crate) cols: usize,
+    /// `[position][cols]`, in -127..=127.
+    pub(crate) codes: &'a [i8],
+    /// `[position][cols / 32]`.
+    pub(crate) scales: &'a [f32],
+    /// Scale times the sum of a group's codes: what a weight group's minimum is multiplied with.
+    pub(crate) sums: &'a [f32],
+    /// -128 times the sum of a group's codes: takes back the bias of unsigned weights.
+    pub(crate) offsets: &'a [i32],
+}
+
+impl Int8Rows<'_> {
+    /// Positions held.
+    pub fn positions(&self) -> usize {
+        self.codes.len() / self.cols
+    }
+}
+
+/// Memory for [`Int8Rows`], reused for every product of a model.
+#[derive(Debug)]
+pub struct Int8RowsMut<'a> {
+    /// At least `positions * cols`.
+    pub codes: &'a mut [i8],
+    /// At least `positions * cols / 32`.
+    pub scales: &'a mut [f32],
+    /// As `scales`.
+    pub sums: &'a mut [f32],
+    /// As `scales`.
+    pub offsets: &'a mut [i32],
+}
+
+/// Where one quantized row goes.
+pub struct QuantizeOut<'a> {
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+    sums: &'a mut [f32],
+    offsets: &'a mut [i32],
+}
+
+impl Int8RowsMut<'_> {
+    /// Quantizes `x`, `[position][cols]`, with scales of `absmax / 127`, rounding to nearest even.
+    ///
+    /// NaN becomes -127 codes; infinities make the scale infinite, so that they show in the result.
+    ///
+    /// # Errors
+    /// [`OpError`] if `cols` is not a multiple of 32, `x` not a whole number of rows, or this memory too small.
+    pub fn quantize(
+        &mut self,
+        backend: Backend,
+        quantization: Quantization,
+        x: &[f32],
+        cols: usize,
+    ) -> Result<Int8Rows<'_>, OpError> {
+        if cols == 0 || !cols.is_multiple_of(GROUP) || !x.len().is_multiple_of(cols) {
+            return Err(OpError {
+                what: "quantize: x",
+                expected: cols.next_multiple_of(GROUP),
+                found: x.len(),
+            });
+        }
+        let groups = x.len() / GROUP;
+        OpError::at_least("quantize: codes", x.len(), self.codes.len())?;
+        OpError::at_least("quantize: scales", groups, self.scales.len())?;
+        OpError::at_least("quantize: sums", groups, self.sums.len())?;
+        OpError::at_least("quantize: offsets", groups, self.offsets.len())?;
+        let row_groups = cols / GROUP;
+        for (position, x) in x.chunks_exact(cols).enumerate() {
+            let groups = position * row_groups..(position + 1) * row_groups;
+            let out = QuantizeOut {
+                codes: &mut self.codes[position * cols..(position + 1) * cols],
+                scales: &mut self.scales[groups.clone()],
+                sums: &mut self.sums[groups.clone()],
+                offsets: &mut self.offsets[groups],
+            };
+            // SAFETY: `out` holds a row, and `Backend` exists only for instruction sets that are present.
+            unsafe { (backend.kernels().quantize)(x, quantization == Quantization::Row, out) };
+        }
+        Ok(Int8Rows {
+            cols,
+            codes: &self.codes[..x.len()],
+            scales: &self.scales[..groups],
+            sums: &self.sums[..groups],
+            offsets: &self.offsets[..groups],
+        })
+    }
+}
+
+/// The input of a matrix product.
+#[derive(Clone, Copy, Debug)]
+pub struct Activations<'a> {
+    /// `[position][cols]`.
+    pub floats: &'a [f32],
+    /// The same, quantized: used with packed weights if given, else their weights are turned into floats.
+    pub int8: Option<Int8Rows<'a>>,
+}
+
+/// # Safety
+/// `V`'s instruction set is present; `out` holds one row of `x.len()`, a multiple of 32.
+#[inline(always)]
+pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: QuantizeOut<'_>) {
+    // SAFETY: every pointer below is at a whole group of 32 within its slice.
+    unsafe {
+        let absmax = |group: *const f32, so_far: V| V::load(group.add(16)).abs().max(V::load(group).abs().max(so_far));
+        let mut row_max = V::splat(0.0);
+        if per_row {
+            for group in x.chunks_exact(GROUP) {
+                row_max = absmax(group.as_ptr(), row_max);
+            }
+        }
+        for (g, group) in x.chunks_exact(GROUP).enumerate() {
+            let max = if per_row {
+                row_max
+            } else {
+                absmax(group.as_ptr(), V::splat(0.0))
+            }
+            .max_lane();
+            let inverse = V::splat(if max > 0.0 { 127.0 / max } else { 0.0 });
+            let code = |at: usize| {
+                let scaled = V::load(group.as_ptr().add(at)).mul(inverse);
+                scaled.min(V::splat(127.0)).max(V::splat(-127.0)).round()
+            };
+            let (low, high) = (code(0), code(16));
+            let codes = out.codes[g * GROUP..(g + 1) * GROUP].as_mut_ptr();
+            low.store_i8(codes);
+            high.store_i8(codes.add(16));
+            // Whole numbers below 2^24: exact in any order.
+            let sum = low.add(high).sum();
+            let scale = max / 127.0;
+            out.scales[g] = scale;
+            out.sums[g] = scale * sum;
+            out.offsets[g] = sum as i32 * -128;
+        }
+    }
+}

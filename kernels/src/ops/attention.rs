@@ -1,0 +1,269 @@
+//! Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) over the packed cache.
+
+use super::kv_cache::KEY_TILE;
+use super::{KvElement, KvLayer, KvLayout, KvView, OpError};
+use crate::arch::simd::Simd;
+use crate::{Backend, Parallel};
+
+/// Queries that pass over the keys and values together.
+const BLOCK: usize = 4;
+
+/// One call to [`attention`].
+#[derive(Debug)]
+pub struct Attention<'a> {
+    /// Query heads: a multiple of the cache's heads, each of which serves as many neighbours.
+    pub heads: usize,
+    /// The position of the first query; query `i` sees the positions up to `first + i`.
+    pub first: usize,
+    /// Scores are multiplied with this, usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// `[position][head][channel]`.
+    pub q: &'a [f32],
+    /// At least [`scores_len`] floats of working memory.
+    pub scores: &'a mut [f32],
+    /// As `q`.
+    pub out: &'a mut [f32],
+}
+
+/// Floats of working memory that [`attention`] needs.
+pub fn scores_len(layout: &KvLayout, threads: usize) -> usize {
+    layout.positions * BLOCK * threads
+}
+
+/// One query head at one position.
+#[derive(Clone, Copy)]
+pub(crate) struct Query {
+    q: *const f32,
+    out: *mut f32,
+    /// Positions that it sees, at least 1.
+    limit: usize,
+}
+
+/// Buffers that the tasks share.
+struct Shared {
+    q: *const f32,
+    out: *mut f32,
+    scores: *mut f32,
+}
+
+// SAFETY: each task writes to the results of its own queries and to the scores of its own thread.
+unsafe impl Sync for Shared {}
+
+/// `out = softmax(q k^T * scale) v` with a causal mask, for every head of every query.
+///
+/// # Errors
+/// [`OpError`] if lengths do not fit or the cache does not hold the positions.
+pub fn attention(
+    backend: Backend,
+    parallel: &dyn Parallel,
+    cache: &mut KvLayer<'_>,
+    call: Attention<'_>,
+) -> Result<(), OpError> {
+    let layout = *cache.layout();
+    let row = call.heads * layout.head_dim;
+    if call.heads == 0 || !call.heads.is_multiple_of(layout.heads) {
+        return Err(OpError {
+            what: "attention: heads",
+            expected: layout.heads,
+            found: call.heads,
+        });
+    }
+    let positions = call.q.len() / row;
+    OpError::exact("attention: q", positions * row, call.q.len())?;
+    OpError::exact("attention: out", call.q.len(), call.out.len())?;
+    OpError::at_least(
+        "attention: scores",
+        scores_len(&layout, parallel.threads()),
+        call.scores.len(),
+    )?;
+    OpError::at_least(
+        "attention: positions",
+        call.first.saturating_add(positions),
+        layout.positions,
+    )?;
+
+    let shared = Shared {
+        q: call.q.as_ptr(),
+        out: call.out.as_mut_ptr(),
+        scores: call.scores.as_mut_ptr(),
+    };
+    let view = cache.view();
+    let group = call.heads / layout.heads;
+    let blocks = (positions * group).div_ceil(BLOCK);
+    parallel.run(layout.heads * blocks, &|task, thread| {
+        let shared = &shared;
+        let (head, block) = (task / blocks, task % blocks);
+        let all = block * BLOCK..(positions * group).min((block + 1) * BLOCK);
+        // SAFETY: the lengths were checked above; every query belongs to one task, every score to one thread.
+        unsafe {
+            let query = |i: usize| {
+                let (position, member) = (i / group, i % group);
+                let offset = position * row + (head * group + member) * layout.head_dim;
+                Query {
+                    q: shared.q.add(offset),
+                    out: shared.out.add(offset),
+                    limit: call.first + position + 1,
+                }
+            };
+            let mut queries = [query(all.start); BLOCK];
+            for (query_slot, i) in queries.iter_mut().zip(all.clone()) {
+                *query_slot = query(i);
+            }
+            let scores = shared.scores.add(thread * BLOCK * layout.positions);
+            (backend.kernels().attend)(&view, head, &queries[..all.len()], call.scale, scores);
+        }
+    });
+    Ok(())
+}
+
+/// Up to 4 queries of one key/value head, ordered by their limits.
+///
+/// # Safety
+/// `V`'s instruction set is present; the queries' positions lie inside the cache; `scores` has room for 4 rows of
+/// `positions`.
+#[inline(always)]
+pub(crate) unsafe fn attend<V: Simd>(cache: &KvView, head: usize, queries: &[Query], scale: f32, scores: *mut f32) {
+    // SAFETY: as this function's contract.
+    unsafe {
+        match *queries {
+            [a] => attend_block::<V, 1>(cache, head, [a], scale, scores),
+            [a, b] => attend_block::<V, 2>(cache, head, [a, b], scale, scores),
+            [a, b, c] => attend_block::<V, 3>(cache, head, [a, b, c], scale, scores),
+            [a, b, c, d, ..] => attend_block::<V, 4>(cache, head, [a, b, c, d], scale, scores),
+            [] => {}
+        }
+    }
+}
+
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+unsafe fn attend_block<V: Simd, const Q: usize>(
+    cache: &KvView,
+    head: usize,
+    queries: [Query; Q],
+    scale: f32,
+    scores: *mut f32,
+) {
+    let KvLayout {
+        head_dim,
+        positions,
+        element,
+        ..
+    } = cache.layout;
+    let limit = queries[Q - 1].limit;
+    // SAFETY: as `attend`'s contract; `limit` is the largest, and rounded up to a tile still inside the cache.
+    unsafe {
+        for tile in 0..limit.div_ceil(KEY_TILE) {
+            let keys = cache.key_tile(head, tile);
+            let mut sums = match element {
+                KvElement::F16 => dot_keys::<V, Q>(&queries, head_dim, |c| V::load_f16(keys.add(c * KEY_TILE * 2))),
+                KvElement::Int8 => dot_keys(&queries, head_dim, |c| V::load_i8(keys.cast::<i8>().add(c * KEY_TILE))),
+            };
+            if element == KvElement::Int8 {
+                let key_scales = V::load(cache.key_scale(head, tile * KEY_TILE));
+                sums = sums.map(|sum| sum.mul(key_scales));
+            }
+            for (i, sum) in sums.into_iter().enumerate() {
+                sum.mul(V::splat(scale))
+                    .store(scores.add(i * positions + tile * KEY_TILE));
+            }
+        }
+        let mut inverse_sums = [0.0; Q];
+        for (i, (query, inverse)) in queries.iter().zip(&mut inverse_sums).enumerate() {
+            *inverse = 1.0 / softmax::<V>(scores.add(i * positions), query.limit, limit);
+        }
+        for channel in (0..head_dim).step_by(16) {
+            let sums = match element {
+                KvElement::F16 => mix_values::<V, Q>(scores, positions, limit, |position| {
+                    V::load_f16(cache.value(head, position).add(channel * 2))
+                }),
+                KvElement::Int8 => mix_values(scores, positions, limit, |position| {
+                    let value_scale = V::splat(cache.value_scale(head, position).read_unaligned());
+                    V::load_i8(cache.value(head, position).cast::<i8>().add(channel)).mul(value_scale)
+                }),
+            };
+            for ((query, sum), inverse) in queries.iter().zip(sums).zip(inverse_sums) {
+                sum.mul(V::splat(inverse)).store(query.out.add(channel));
+            }
+        }
+    }
+}
+
+/// Scores of 16 positions: the dot product of each query with each key of a tile.
+///
+/// # Safety
+/// As [`attend`]; `key` reads a channel of the tile.
+#[inline(always)]
+unsafe fn dot_keys<V: Simd, const Q: usize>(queries: &[Query; Q], head_dim: usize, key: impl Fn(usize) -> V) -> [V; Q] {
+    // SAFETY: a query has `head_dim` channels.
+    unsafe {
+        let mut sums = [V::splat(0.0); Q];
+        for channel in 0..head_dim {
+            let keys = key(channel);
+            for (sum, query) in sums.iter_mut().zip(queries) {
+                *sum = sum.add(keys.mul(V::splat(*query.q.add(channel))));
+            }
+        }
+        sums
+    }
+}
+
+/// 16 channels of the values' weighted sums.
+///
+/// # Safety
+/// As [`attend`]; `value` reads those channels at a position.
+#[inline(always)]
+unsafe fn mix_values<V: Simd, const Q: usize>(
+    scores: *const f32,
+    positions: usize,
+    limit: usize,
+    value: impl Fn(usize) -> V,
+) -> [V; Q] {
+    // SAFETY: each query's row of scores has `limit` entries.
+    unsafe {
+        let mut sums = [V::splat(0.0); Q];
+        for position in 0..limit {
+            let value = value(position);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.add(value.mul(V::splat(*scores.add(i * positions + position))));
+            }
+        }
+        sums
+    }
+}
+
+/// Turns the first `limit` scores into `e^(score - max)` and returns their sum; those up to `end`, masked, become 0.
+///
+/// # Safety
+/// `V`'s instruction set is present; `scores` has room for `end` rounded up to 16.
+#[inline(always)]
+unsafe fn softmax<V: Simd>(scores: *mut f32, limit: usize, end: usize) -> f32 {
+    let padded = limit.next_multiple_of(16);
+    // SAFETY: as this function's contract.
+    unsafe {
+        for position in limit..padded {
+            *scores.add(position) = f32::MIN;
+        }
+        let mut max = V::splat(f32::MIN);
+        for position in (0..padded).step_by(16) {
+            max = V::load(scores.add(position)).max(max);
+        }
+        let max = V::splat(max.max_lane());
+        let mut sum = V::splat(0.0);
+        for position in (0..padded).step_by(16) {
+            let exp = V::load(scores.add(position)).sub(max).exp();
+            exp.store(scores.add(position));
+            if position + 16 <= limit {
+                sum = sum.add(exp);
+            }
+        }
+        for position in limit..end.next_multiple_of(16) {
+            *scores.add(position) = 0.0;
+        }
+        if limit < padded {
+            sum = sum.add(V::load(scores.add(padded - 16)));
+        }
+        sum.sum()
+    }
+}
