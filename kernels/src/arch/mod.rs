@@ -5,6 +5,8 @@
 mod kernels;
 mod scalar;
 pub(crate) mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub(crate) use kernels::Kernels;
 
@@ -62,4 +64,8 @@ impl PartialEq for Backend {
 impl Eq for Backend {}
 
 /// Slowest first.
-static ALL: &[&Kernels] = &[&scalar::KERNELS];
+static ALL: &[&Kernels] = &[
+    &scalar::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64::avx512vnni::KERNELS,
+];

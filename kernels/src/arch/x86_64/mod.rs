@@ -1,0 +1,3 @@
+//! x86-64: hosts, emulators and Chromebooks.
+
+pub(crate) mod avx512vnni;
