@@ -1,2 +1,69 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands, run as `cargo xtask COMMAND`.
+
+mod apt;
+mod context;
+mod cross;
+mod demo;
+mod fuzz;
+mod model;
+mod outcome;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use context::Context;
+use outcome::{Outcome, Stop};
+
+const HELP: &str = "\
+Developer commands of halfpi.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo [--prompt TEXT] [--max-tokens N] [OPTION…]
+                     get the demo model (98 MB, once) and open a chat with it; with --prompt, answer once.
+                     Every option goes to `halfpi chat`
+  test [STEP…]       install or check what the tests need and run every test, or the named steps
+  test --list        name the steps
+  model              print the path of the demo model, getting it first if it is not there
+
+Environment:
+  HALFPI_CACHE         where the model and the cross-compiled standard library are kept [~/.cache/halfpi]
+  HALFPI_TEST_MODEL    a model file to test with instead of the demo model
+  HALFPI_FUZZ_SECONDS  how long each fuzz target runs [60]
+  CI=true              a step that cannot run here is a failure";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next();
+    let rest: Vec<String> = args.collect();
+    match run(command.as_deref(), &rest) {
+        Ok(code) => code,
+        Err(stop) => {
+            eprintln!("error: {stop}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
+    let wants_help = |args: &[String]| args.iter().any(|arg| arg == "--help" || arg == "-h");
+    match command {
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        // `demo --help` is answered by `halfpi chat` itself, which knows its options.
+        Some("demo") => match demo::run(&Context::new()?, rest)? {},
+        Some("test" | "model") if wants_help(rest) => run(None, &[]),
+        Some("test") => test::run(&Context::new()?, rest),
+        Some("model") => {
+            println!("{}", model::path(&Context::new()?)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(other) => Err(Stop::Failed(format!(
+            "there is no command `{other}`; `cargo xtask help` lists them"
+        ))),
+    }
+}

@@ -1,0 +1,160 @@
+//! Debian's packages: tools that tests need, and packages of another suite unpacked without being installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::context::find_program;
+use crate::outcome::{Outcome, Stop, output, run};
+
+/// A file that must be there, by absolute path or as a program's name, and the package that brings it.
+pub type Tool = (&'static str, &'static str);
+
+/// Installs the packages of those tools that are missing, if this machine lets us.
+pub fn require(tools: &[Tool]) -> Outcome {
+    let missing = || {
+        tools
+            .iter()
+            .filter(|(file, _)| !is_present(file))
+            .map(|(_, package)| *package)
+    };
+    let packages: Vec<&str> = missing().collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !is_available() {
+        return Err(Stop::missing(
+            format!("{names} not found"),
+            format!("{names} (the names of Debian's packages)"),
+        ));
+    }
+    if !is_root() {
+        return Err(Stop::missing(
+            format!("{names} not installed"),
+            format!("sudo apt-get install {names}"),
+        ));
+    }
+    run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let install = ["install", "--quiet", "--yes", "--no-install-recommends"];
+    run(Command::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(install)
+        .args(packages))?;
+    match missing().next() {
+        None => Ok(()),
+        Some(package) => Err(Stop::Failed(format!(
+            "{package} is installed but does not bring what was expected"
+        ))),
+    }
+}
+
+/// Whether this machine has apt at all.
+pub fn is_available() -> bool {
+    find_program("apt-get").is_some()
+}
+
+/// Downloads `package` in a version that starts with `version` from the first of `suites` that has it, and unpacks it
+/// into `directory`. The machine's own lists and installed packages are not touched, so no root is needed.
+pub fn unpack(package: &str, version: &str, suites: &[&str], directory: &Path) -> Outcome {
+    let mirrors = mirrors()?;
+    let places = mirrors
+        .iter()
+        .flat_map(|mirror| suites.iter().map(move |suite| (mirror, *suite)));
+    for (mirror, suite) in places {
+        match download(package, version, mirror, suite, &directory.join("apt")) {
+            Ok(deb) => return Ok(run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(directory))?),
+            Err(message) => println!("{suite} does not have {package} {version}: {message}"),
+        }
+    }
+    Err(Stop::Failed(format!(
+        "none of {} has {package} {version}",
+        suites.join(", ")
+    )))
+}
+
+/// Downloads one package from one suite of one mirror, with `state` in the place of /var/lib/apt.
+fn download(package: &str, version: &str, mirror: &str, suite: &str, state: &Path) -> Result<PathBuf, String> {
+    const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let io = |e: std::io::Error| format!("{}: {e}", state.display());
+    // Lists of another suite would let apt pick the package from there.
+    if state.exists() {
+        fs::remove_dir_all(state).map_err(io)?;
+    }
+    fs::create_dir_all(state.join("lists/partial")).map_err(io)?;
+    fs::create_dir_all(state.join("cache/archives/partial")).map_err(io)?;
+    fs::write(state.join("status"), "").map_err(io)?;
+    let signed = if is_present(KEYRING) {
+        format!("[signed-by={KEYRING}] ")
+    } else {
+        String::new()
+    };
+    fs::write(
+        state.join("sources.list"),
+        format!("deb {signed}{mirror} {suite} main\n"),
+    )
+    .map_err(io)?;
+
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.current_dir(state).arg("--quiet");
+        for (option, place) in [
+            ("Dir::Etc::sourcelist", state.join("sources.list")),
+            ("Dir::Etc::sourceparts", "/dev/null".into()),
+            ("Dir::State", state.into()),
+            ("Dir::State::lists", state.join("lists")),
+            ("Dir::State::status", state.join("status")),
+            ("Dir::Cache", state.join("cache")),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", place.display()));
+        }
+        // Otherwise root's apt downloads as a user who may not be able to write here.
+        command.arg("-o").arg("APT::Sandbox::User=root");
+        command
+    };
+    run(apt_get().arg("update"))?;
+    run(apt_get().arg("download").arg(format!("{package}={version}*")))?;
+    let files = fs::read_dir(state).map_err(io)?;
+    let deb = files
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "deb"));
+    deb.ok_or_else(|| format!("apt-get downloaded no {package}"))
+}
+
+/// The mirrors of Debian that this machine is set up with.
+fn mirrors() -> Outcome<Vec<String>> {
+    let list = || output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)"]));
+    let mut lines = list()?;
+    if lines.is_empty() && is_root() {
+        // A new container has no lists yet.
+        run(Command::new("apt-get").args(["update", "--quiet"]))?;
+        lines = list()?;
+    }
+    let mut mirrors: Vec<String> = lines
+        .lines()
+        .filter_map(|line| line.strip_prefix("Debian "))
+        .map(String::from)
+        .collect();
+    mirrors.sort_unstable();
+    mirrors.dedup();
+    if mirrors.is_empty() {
+        return Err(Stop::missing(
+            "apt knows no mirror of Debian",
+            "apt-get update, on Debian",
+        ));
+    }
+    Ok(mirrors)
+}
+
+fn is_present(file: &str) -> bool {
+    if file.starts_with('/') {
+        Path::new(file).exists()
+    } else {
+        find_program(file).is_some()
+    }
+}
+
+fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0")
+}

@@ -1,0 +1,306 @@
+//! What `cargo xtask test` checks, step by step.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::apt;
+use crate::context::Context;
+use crate::cross::{self, AARCH64_BARE, AARCH64_LINUX};
+use crate::demo;
+use crate::fuzz;
+use crate::model;
+use crate::outcome::{Outcome, Stop, output, run};
+
+/// One check, with a name to ask for it by.
+pub struct Step {
+    /// `group` or `group:variant`.
+    pub name: String,
+    /// One line for `--list`.
+    pub about: String,
+    /// Runs it.
+    pub run: Box<dyn Fn(&Context) -> Outcome>,
+}
+
+/// Every step, in the order in which they run: what is quick or fails most often comes first.
+pub fn all(context: &Context) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut step = |name: &str, about: &str, run: Box<dyn Fn(&Context) -> Outcome>| {
+        steps.push(Step {
+            name: name.to_string(),
+            about: about.to_string(),
+            run,
+        });
+    };
+    step("fmt", "the code is formatted", Box::new(fmt));
+    step("clippy", "clippy finds nothing in any crate", Box::new(clippy));
+    step("doc", "the documentation builds without a warning", Box::new(doc));
+    step(
+        "scripts",
+        "the Python scripts compile and those of xtask pass their tests",
+        Box::new(scripts),
+    );
+    step(
+        "test",
+        "every test of the workspace, with the demo model",
+        Box::new(tests),
+    );
+    for (backend, is_supported) in backends() {
+        let name = format!("backend:{backend}");
+        let run = move |context: &Context| {
+            if is_supported {
+                forced(context, backend)
+            } else {
+                Err(no_cpu(backend))
+            }
+        };
+        step(
+            &name,
+            "the tests of the kernels with this backend forced",
+            Box::new(run),
+        );
+    }
+    step(
+        "aarch64:clippy",
+        "clippy finds nothing in the kernels' Arm code",
+        Box::new(clippy_aarch64),
+    );
+    for cpu in ["cortex-a53", "neoverse-n1", "max"] {
+        let name = format!("aarch64:{cpu}");
+        step(
+            &name,
+            "the tests of kernels and core on this CPU model, under qemu",
+            Box::new(move |c| emulated(c, cpu)),
+        );
+    }
+    step(
+        "bare-metal",
+        "kernels and the transformer build with nothing but `core`",
+        Box::new(bare_metal),
+    );
+    step(
+        "fuzz",
+        "every fuzz target for HALFPI_FUZZ_SECONDS",
+        Box::new(fuzz::run_all),
+    );
+    for (package, example) in examples(&context.root) {
+        let name = format!("example:{example}");
+        step(
+            &name,
+            "the example runs",
+            Box::new(move |context| run_example(context, &package, &example)),
+        );
+    }
+    step("demo", "`cargo xtask demo --prompt` answers", Box::new(demo_answers));
+    steps
+}
+
+fn fmt(context: &Context) -> Outcome {
+    component("fmt", "rustfmt")?;
+    Ok(run(context
+        .cargo(["fmt", "--all", "--check"])
+        .current_dir(&context.root))?)
+}
+
+fn clippy(context: &Context) -> Outcome {
+    component("clippy", "clippy")?;
+    Ok(run(&mut context.cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?)
+}
+
+fn doc(context: &Context) -> Outcome {
+    // The command is left out: its executable has the name of the library, and their pages would have one place.
+    let mut doc = context.cargo(["doc", "--workspace", "--no-deps", "--exclude", "halfpi-cli"]);
+    Ok(run(doc.env("RUSTDOCFLAGS", "-D warnings"))?)
+}
+
+fn scripts(context: &Context) -> Outcome {
+    if crate::context::find_program("python3").is_none() {
+        return Err(Stop::missing("no python3", "python3"));
+    }
+    let python = || {
+        let mut python = Command::new("python3");
+        python
+            .current_dir(&context.root)
+            .env("PYTHONPYCACHEPREFIX", context.root.join("target/xtask/pycache"));
+        python
+    };
+    let listed = output(
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.py"])
+            .current_dir(&context.root),
+    )?;
+    run(python().args(["-m", "py_compile"]).args(listed.lines()))?;
+    Ok(run(python().args([
+        "-m",
+        "unittest",
+        "discover",
+        "--start-directory",
+        "xtask/model",
+    ]))?)
+}
+
+fn tests(context: &Context) -> Outcome {
+    let model = test_model(context)?;
+    Ok(run(context
+        .cargo(["test", "--workspace"])
+        .env("HALFPI_TEST_MODEL", model))?)
+}
+
+/// The backends of this architecture besides the one that is chosen by itself, and whether this CPU can run them.
+fn backends() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    return vec![
+        ("scalar", true),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    return vec![
+        ("scalar", true),
+        ("neon", true),
+        ("neon-dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    vec![("scalar", true)]
+}
+
+fn forced(context: &Context, backend: &str) -> Outcome {
+    Ok(run(context
+        .cargo(["test", "--package", "halfpi-kernels"])
+        .env("HALFPI_BACKEND", backend))?)
+}
+
+fn no_cpu(backend: &str) -> Stop {
+    Stop::Unsupported(format!("this CPU cannot run {backend}"))
+}
+
+fn clippy_aarch64(context: &Context) -> Outcome {
+    component("clippy", "clippy")?;
+    let mut clippy = cross::cargo(
+        context,
+        &AARCH64_LINUX,
+        ["clippy", "--package", "halfpi-kernels", "--all-targets"],
+    )?;
+    Ok(run(clippy.args(["--", "-D", "warnings"]))?)
+}
+
+/// The tests of kernels and of core's library, compiled for Arm Linux and run under qemu as `cpu`.
+fn emulated(context: &Context, cpu: &str) -> Outcome {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Stop::Unsupported(
+            "qemu stands in for Arm CPUs on x86-64 Linux only".to_string(),
+        ));
+    }
+    apt::require(&[
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
+        ("qemu-aarch64", "qemu-user"),
+    ])?;
+    for package in ["halfpi-kernels", "halfpi"] {
+        let mut test = cross::cargo(
+            context,
+            &AARCH64_LINUX,
+            ["test", "--package", package, "--lib", "--tests"],
+        )?;
+        test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                "timeout 600 qemu-aarch64",
+            )
+            .env("QEMU_CPU", cpu)
+            .env("QEMU_LD_PREFIX", "/usr/aarch64-linux-gnu")
+            // Reading debug information for a backtrace takes minutes under emulation.
+            .env("RUST_BACKTRACE", "0");
+        run(&mut test)?;
+    }
+    Ok(())
+}
+
+fn bare_metal(context: &Context) -> Outcome {
+    for package in ["halfpi-kernels", "halfpi"] {
+        run(&mut cross::cargo(
+            context,
+            &AARCH64_BARE,
+            ["build", "--no-default-features", "--package", package],
+        )?)?;
+    }
+    Ok(())
+}
+
+/// Every `PACKAGE/examples/NAME.rs`, as the package's directory and the name.
+fn examples(root: &Path) -> Vec<(PathBuf, String)> {
+    let children = |directory: &Path| {
+        fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let files = children(root).flat_map(|package| children(&package.join("examples")));
+    let rust = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let mut found: Vec<_> = rust
+        .filter_map(|file| {
+            Some((
+                file.parent()?.parent()?.to_path_buf(),
+                file.file_stem()?.to_str()?.to_string(),
+            ))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Examples take the model as their first argument.
+fn run_example(context: &Context, package: &Path, example: &str) -> Outcome {
+    let mut cargo = context.cargo(["run", "--release", "--example", example, "--manifest-path"]);
+    Ok(run(cargo
+        .arg(package.join("Cargo.toml"))
+        .arg("--")
+        .arg(test_model(context)?))?)
+}
+
+fn demo_answers(context: &Context) -> Outcome {
+    let question = [
+        "--prompt",
+        "What is the capital of France?",
+        "--max-tokens",
+        "16",
+        "--temperature",
+        "0",
+    ];
+    let answer = output(&mut demo::command(context, &question.map(String::from))?)?;
+    println!("{answer}");
+    if answer.trim().is_empty() {
+        Err(Stop::Failed("the answer is empty".to_string()))
+    } else {
+        Ok(())
+    }
+}
+
+/// HALFPI_TEST_MODEL, or else the demo model.
+fn test_model(context: &Context) -> Outcome<PathBuf> {
+    match env::var_os("HALFPI_TEST_MODEL") {
+        Some(path) => Ok(std::path::absolute(path).map_err(|e| format!("HALFPI_TEST_MODEL: {e}"))?),
+        None => model::path(context),
+    }
+}
+
+/// Checks for a part of the toolchain that a minimal installation lacks.
+fn component(command: &str, name: &str) -> Outcome {
+    let version = Command::new("cargo").args([command, "--version"]).output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    Err(Stop::missing(
+        format!("the toolchain has no {name}"),
+        format!("rustup component add {name}"),
+    ))
+}
