@@ -3,6 +3,7 @@
 use super::GgufError;
 
 /// Reads little-endian values from `bytes`, never past their end.
+#[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -40,7 +41,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn take_array<const N: usize>(&mut self, place: impl FnOnce() -> String) -> Result<[u8; N], GgufError> {
+    /// The next `N` bytes.
+    pub(super) fn take_array<const N: usize>(&mut self, place: impl FnOnce() -> String) -> Result<[u8; N], GgufError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64, place)?);
         Ok(array)

@@ -1,6 +1,15 @@
 //! Why a model file was refused.
 
-use super::GgmlType;
+use super::{ForeignFormat, GgmlType};
+
+/// A name from a file, fit for a message: a hostile one may be megabytes long or hold terminal escapes.
+pub(super) fn shown(name: &str) -> String {
+    const MOST: usize = 80;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", name[..end].escape_debug()),
+        None => name.escape_debug().to_string(),
+    }
+}
 
 /// What is wrong with a GGUF file, where, and what to do about it.
 ///
@@ -25,8 +34,8 @@ pub enum GgufError {
     /// The magic is missing.
     #[error("not a GGUF file: it looks like {looks_like}")]
     NotGguf {
-        /// What the first bytes say, and what to do with such a file.
-        looks_like: &'static str,
+        /// What the first bytes say.
+        looks_like: ForeignFormat,
     },
     /// Written for big-endian machines.
     #[error("a big-endian GGUF; convert it with llama.cpp's gguf_convert_endian.py or get the little-endian file")]
@@ -40,7 +49,7 @@ pub enum GgufError {
     /// The file ends inside something.
     #[error(
         "the file ends inside {place}: {needed} bytes are needed at byte {offset} and {available} are left; \
-             it is truncated or damaged, get it again"
+         it is truncated or damaged, get it again"
     )]
     Truncated {
         /// What was being read.
@@ -56,7 +65,7 @@ pub enum GgufError {
     #[error("{count} {what} (counted at byte {offset}) cannot fit in {available} bytes; the header is damaged")]
     CountTooLarge {
         /// What is counted.
-        what: &'static str,
+        what: String,
         /// How many the header claims.
         count: u64,
         /// Where the count is.
@@ -73,7 +82,10 @@ pub enum GgufError {
         offset: u64,
     },
     /// A metadata value has a type this version of GGUF does not define.
-    #[error("key `{key}` has a value of unknown type {id} at byte {offset}; the file is damaged or too new")]
+    #[error(
+        "key `{}` has a value of unknown type {id} at byte {offset}; the file is damaged or too new",
+        shown(key)
+    )]
     UnknownValueType {
         /// The key.
         key: String,
@@ -83,7 +95,10 @@ pub enum GgufError {
         offset: u64,
     },
     /// An array of arrays: no model needs one, and they can nest without end.
-    #[error("key `{key}` holds an array of arrays at byte {offset}, which is not supported")]
+    #[error(
+        "key `{}` holds an array of arrays at byte {offset}, which is not supported",
+        shown(key)
+    )]
     NestedArray {
         /// The key.
         key: String,
@@ -91,7 +106,10 @@ pub enum GgufError {
         offset: u64,
     },
     /// A truth value that is neither 0 nor 1.
-    #[error("key `{key}` holds a truth value of {value} at byte {offset}; only 0 and 1 are allowed")]
+    #[error(
+        "key `{}` holds a truth value of {value} at byte {offset}; only 0 and 1 are allowed",
+        shown(key)
+    )]
     BadBool {
         /// The key.
         key: String,
@@ -101,13 +119,13 @@ pub enum GgufError {
         offset: u64,
     },
     /// Two metadata entries have one key.
-    #[error("key `{key}` appears more than once in the metadata")]
+    #[error("key `{}` appears more than once in the metadata", shown(key))]
     DuplicateKey {
         /// The key.
         key: String,
     },
     /// Two tensors have one name.
-    #[error("tensor `{name}` appears more than once")]
+    #[error("tensor `{}` appears more than once", shown(name))]
     DuplicateTensor {
         /// The name.
         name: String,
@@ -119,7 +137,7 @@ pub enum GgufError {
         value: u64,
     },
     /// A tensor has no dimensions, or more than four.
-    #[error("tensor `{name}` has {n_dims} dimensions; 1 to 4 are allowed")]
+    #[error("tensor `{}` has {n_dims} dimensions; 1 to 4 are allowed", shown(name))]
     BadDimensionCount {
         /// The tensor.
         name: String,
@@ -127,7 +145,7 @@ pub enum GgufError {
         n_dims: u32,
     },
     /// A dimension is zero.
-    #[error("tensor `{name}` has the empty shape {dims:?}")]
+    #[error("tensor `{}` has the empty shape {dims:?}", shown(name))]
     EmptyTensor {
         /// The tensor.
         name: String,
@@ -135,7 +153,7 @@ pub enum GgufError {
         dims: Vec<u64>,
     },
     /// The size of a tensor does not fit in 64 bits.
-    #[error("tensor `{name}` has the impossible shape {dims:?}")]
+    #[error("tensor `{}` has the impossible shape {dims:?}", shown(name))]
     ShapeOverflow {
         /// The tensor.
         name: String,
@@ -143,8 +161,11 @@ pub enum GgufError {
         dims: Vec<u64>,
     },
     /// A row does not divide into whole blocks of the tensor's type.
-    #[error("tensor `{name}`: rows of {columns} values do not divide into the blocks of {} of type {ty}",
-            ty.block_size())]
+    #[error(
+        "tensor `{}`: rows of {columns} values do not divide into the blocks of {} of type {ty}",
+        shown(name),
+        ty.block_size()
+    )]
     PartialBlock {
         /// The tensor.
         name: String,
@@ -155,8 +176,9 @@ pub enum GgufError {
     },
     /// A tensor type that is not known here, so that its size is not known either.
     #[error(
-        "tensor `{name}` has type {id}, which this version does not know; \
-             convert the original model with `halfpi pack`, or use a newer halfpi"
+        "tensor `{}` has type {id}, which this version does not know; \
+         convert the original model with `halfpi pack`, or use a newer halfpi",
+        shown(name)
     )]
     UnknownType {
         /// The tensor.
@@ -166,7 +188,8 @@ pub enum GgufError {
     },
     /// Tensor data does not start at a multiple of the alignment.
     #[error(
-        "the data of tensor `{name}` starts {offset} bytes into the data section, not at a multiple of {alignment}"
+        "the data of tensor `{}` starts {offset} bytes into the data section, not at a multiple of {alignment}",
+        shown(name)
     )]
     Misaligned {
         /// The tensor.
@@ -178,8 +201,9 @@ pub enum GgufError {
     },
     /// Tensor data lies past the end of the file.
     #[error(
-        "the data of tensor `{name}` ({bytes} bytes from byte {offset}) ends past the file's {file_bytes} bytes; \
-             the file is truncated or damaged, get it again"
+        "the data of tensor `{}` ({bytes} bytes from byte {offset}) ends past the file's {file_bytes} bytes; \
+         the file is truncated or damaged, get it again",
+        shown(name)
     )]
     OutOfBounds {
         /// The tensor.
@@ -192,7 +216,11 @@ pub enum GgufError {
         file_bytes: u64,
     },
     /// Two tensors share bytes.
-    #[error("the data of tensors `{first}` and `{second}` overlap at byte {offset}; the file is damaged")]
+    #[error(
+        "the data of tensors `{}` and `{}` overlap at byte {offset}; the file is damaged",
+        shown(first),
+        shown(second)
+    )]
     Overlap {
         /// The tensor that starts first.
         first: String,
@@ -202,13 +230,16 @@ pub enum GgufError {
         offset: u64,
     },
     /// The metadata lacks a key.
-    #[error("the metadata has no key `{key}`, which this model needs; convert the model again")]
+    #[error(
+        "the metadata has no key `{}`, which this model needs; convert the model again",
+        shown(key)
+    )]
     MissingKey {
         /// The key.
         key: String,
     },
     /// A metadata value has another type than the one asked for, or does not fit in it.
-    #[error("key `{key}` should be {expected} and is {found}; convert the model again")]
+    #[error("key `{}` should be {expected} and is {found}; convert the model again", shown(key))]
     WrongType {
         /// The key.
         key: String,
@@ -218,8 +249,11 @@ pub enum GgufError {
         found: String,
     },
     /// While writing: data was given for another tensor than the next one declared.
-    #[error("data was given for tensor `{given}` while {} is due; write tensors in the order they were declared",
-            due.as_ref().map_or("none".into(), |name| format!("`{name}`")))]
+    #[error(
+        "data was given for tensor `{}`, but `{}` is due; write tensors in the order they were declared",
+        shown(given),
+        shown(due.as_deref().unwrap_or("none"))
+    )]
     OutOfOrder {
         /// The tensor the data was for.
         given: String,
@@ -227,7 +261,7 @@ pub enum GgufError {
         due: Option<String>,
     },
     /// While writing: more data was given than the declared shape holds.
-    #[error("tensor `{name}` was declared with {bytes} bytes and more data was given")]
+    #[error("tensor `{}` was declared with {bytes} bytes and more data was given", shown(name))]
     TooMuchData {
         /// The tensor.
         name: String,
@@ -235,7 +269,7 @@ pub enum GgufError {
         bytes: u64,
     },
     /// While writing: the file was finished before all declared tensors had their data.
-    #[error("tensor `{name}` lacks {missing} bytes of its data")]
+    #[error("tensor `{}` lacks {missing} bytes of its data", shown(name))]
     Unfinished {
         /// The tensor.
         name: String,

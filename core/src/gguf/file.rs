@@ -113,3 +113,95 @@ impl ModelFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs;
+
+    use super::super::{GgmlType, Writer};
+    use super::*;
+
+    fn small_file() -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.declare("t", &[16], GgmlType::F32).unwrap();
+        let mut tensors = writer.write_header(Vec::new()).unwrap();
+        tensors.write("t", &[7; 64]).unwrap();
+        tensors.finish().unwrap()
+    }
+
+    fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
+        let path = env::temp_dir().join(format!("halfpi-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn refusal(path: impl AsRef<Path>) -> GgufError {
+        match ModelFile::open(&path) {
+            Err(Error::ModelFile { path: named, source }) if named == path.as_ref() => source,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_refused() {
+        assert_eq!(refusal(env::temp_dir()), GgufError::NotAFile);
+        #[cfg(unix)]
+        assert_eq!(refusal("/dev/zero"), GgufError::NotAFile);
+        let empty = temporary("empty", b"");
+        assert_eq!(refusal(&empty), GgufError::Empty);
+        fs::remove_file(&empty).unwrap();
+        assert!(matches!(ModelFile::open(&empty), Err(Error::Io { path, .. }) if path == empty));
+        assert!(matches!(ModelFile::from_bytes([]), Err(Error::Gguf(GgufError::Empty))));
+    }
+
+    #[test]
+    fn errors_in_the_header_name_the_file() {
+        let path = temporary("page", b"<html>");
+        let message = ModelFile::open(&path).unwrap().gguf().unwrap_err().to_string();
+        fs::remove_file(&path).unwrap();
+        assert!(
+            message.contains(path.to_str().unwrap()) && message.contains("web page"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_file_cut_short_while_mapped_is_noticed() {
+        let path = temporary("shrinks", &small_file());
+        let model = ModelFile::open(&path).unwrap();
+        let mapped = model.bytes().len() as u64;
+        assert_eq!(model.gguf().unwrap().tensors().len(), 1);
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(10)
+            .unwrap();
+        let error = model.gguf().unwrap_err();
+        fs::remove_file(&path).unwrap();
+        let Error::ModelFile { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(source, GgufError::Shrank { mapped, now: 10 });
+    }
+
+    /// Windows does not let a mapped file be deleted.
+    #[cfg(unix)]
+    #[test]
+    fn a_deleted_file_stays_usable() {
+        let path = temporary("deleted", &small_file());
+        let model = ModelFile::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let gguf = model.gguf().unwrap();
+        assert_eq!(gguf.data(gguf.tensor("t").unwrap()), [7; 64]);
+    }
+
+    #[test]
+    fn bytes_from_memory_are_aligned_like_a_mapped_file() {
+        let model = ModelFile::from_bytes(small_file()).unwrap();
+        let gguf = model.gguf().unwrap();
+        assert!(gguf.data(&gguf.tensors()[0]).as_ptr().addr().is_multiple_of(64));
+        assert_eq!(model.path(), None);
+    }
+}

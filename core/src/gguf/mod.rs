@@ -7,20 +7,26 @@
 //! The reader trusts nothing: every count, length and offset is checked against the bytes that are there before it is
 //! used, and memory is only taken for what has been read. See [`GgufError`] for all it can refuse.
 
+mod array;
+mod atomic;
 mod cursor;
 mod error;
 mod file;
+mod foreign;
 mod reader;
 mod tensor;
 mod value;
 mod writer;
 
+pub use array::{ArrayIter, ArrayView, StringArray, StringIter};
+pub use atomic::AtomicFile;
 pub use error::GgufError;
 pub use file::ModelFile;
+pub use foreign::ForeignFormat;
 pub use reader::Gguf;
 pub use tensor::{GgmlType, MAX_DIMS, TensorInfo};
-pub use value::{ArrayIter, ArrayView, StringArray, StringIter, Value, ValueType};
-pub use writer::{AtomicFile, TensorWriter, Writer};
+pub use value::{Value, ValueType};
+pub use writer::{TensorWriter, Writer};
 
 /// The first four bytes of every GGUF file.
 const MAGIC: &[u8; 4] = b"GGUF";

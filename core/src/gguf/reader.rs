@@ -1,9 +1,10 @@
 //! Reads the header of a file in place.
 
 use super::cursor::Cursor;
+use super::error::shown;
 use super::{
-    ALIGNMENT_KEY, ArrayView, DEFAULT_ALIGNMENT, GgmlType, GgufError, MAGIC, MAX_DIMS, StringArray, TensorInfo, Value,
-    ValueType, is_sane_alignment,
+    ALIGNMENT_KEY, ArrayView, DEFAULT_ALIGNMENT, ForeignFormat, GgmlType, GgufError, MAGIC, MAX_DIMS, StringArray,
+    TensorInfo, Value, ValueType, is_sane_alignment,
 };
 
 type Result<T, E = GgufError> = std::result::Result<T, E>;
@@ -37,8 +38,8 @@ impl<'a> Gguf<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut cursor = Cursor::new(bytes);
         let version = read_version(&mut cursor, bytes)?;
-        let tensor_count = read_count(&mut cursor, "tensors", MIN_TENSOR_BYTES)?;
-        let metadata_count = read_count(&mut cursor, "metadata entries", MIN_METADATA_BYTES)?;
+        let tensor_count = read_count(&mut cursor, MIN_TENSOR_BYTES, || "tensors".into())?;
+        let metadata_count = read_count(&mut cursor, MIN_METADATA_BYTES, || "metadata entries".into())?;
 
         // The vectors grow with what is really there: a count alone takes no memory.
         let mut metadata = Vec::new();
@@ -177,9 +178,11 @@ getters! {
     /// An array of strings.
     strings, opt_strings, "an array of strings", value => value.as_array()?.strings(), StringArray<'a>;
     /// An array of integers that all fit in an `i32`.
-    i32s, opt_i32s, "an array of i32", value => value.as_array()?.i32s(), impl ExactSizeIterator<Item = i32> + Clone + use<'a>;
+    i32s, opt_i32s, "an array of i32", value => value.as_array()?.i32s(),
+        impl ExactSizeIterator<Item = i32> + Clone + use<'a>;
     /// An array of floating-point numbers.
-    f32s, opt_f32s, "an array of f32", value => value.as_array()?.f32s(), impl ExactSizeIterator<Item = f32> + Clone + use<'a>;
+    f32s, opt_f32s, "an array of f32", value => value.as_array()?.f32s(),
+        impl ExactSizeIterator<Item = f32> + Clone + use<'a>;
 }
 
 /// Reads the magic and the version.
@@ -189,7 +192,7 @@ fn read_version(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Result<u32> {
     }
     if !bytes.starts_with(MAGIC) && !MAGIC.starts_with(bytes) {
         return Err(GgufError::NotGguf {
-            looks_like: looks_like(bytes),
+            looks_like: ForeignFormat::guess(bytes),
         });
     }
     cursor.take(MAGIC.len() as u64, || "the magic".into())?;
@@ -200,45 +203,14 @@ fn read_version(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Result<u32> {
     }
 }
 
-/// What a file that is no GGUF may be, and what to do with it.
-fn looks_like(bytes: &[u8]) -> &'static str {
-    let text = bytes.trim_ascii_start();
-    let starts = |prefix: &[u8]| {
-        text.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    if bytes.starts_with(b"PK\x03\x04") {
-        "a zip archive, such as a PyTorch checkpoint; unpack it or convert the model with llama.cpp"
-    } else if bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"\x28\xb5\x2f\xfd") {
-        "a compressed file; decompress it"
-    } else if bytes.get(8) == Some(&b'{') {
-        "safetensors; give `halfpi pack` the directory that holds it to make a GGUF"
-    } else if starts(b"<!doctype") || starts(b"<html") || starts(b"<?xml") {
-        "a web page, so the download got a page instead of the file; get it again"
-    } else if bytes.starts_with(b"version https://git-lfs") {
-        "a Git LFS pointer; run `git lfs pull` to get the file it stands for"
-    } else if starts(b"{") {
-        "JSON, perhaps a server's error message; get the file again"
-    } else if [b"lmgg", b"fmgg", b"tjgg", b"algg"]
-        .iter()
-        .any(|magic| bytes.starts_with(*magic))
-    {
-        "a GGML file from before GGUF; convert the original model again with a current llama.cpp"
-    } else if bytes.iter().take(4096).all(|&b| b == 0) {
-        "zeros, as an unfinished download leaves them; get it again"
-    } else {
-        "something else; give the path of a .gguf file"
-    }
-}
-
 /// Reads a count of things that take at least `min_bytes` each.
-fn read_count(cursor: &mut Cursor<'_>, what: &'static str, min_bytes: u64) -> Result<u64> {
+fn read_count(cursor: &mut Cursor<'_>, min_bytes: u64, what: impl Fn() -> String) -> Result<u64> {
     let offset = cursor.offset();
-    let count = cursor.u64(|| format!("the count of {what}"))?;
+    let count = cursor.u64(|| format!("the number of {}", what()))?;
     let available = cursor.remaining();
     if count > available / min_bytes {
         return Err(GgufError::CountTooLarge {
-            what,
+            what: what(),
             count,
             offset,
             available,
@@ -249,27 +221,15 @@ fn read_count(cursor: &mut Cursor<'_>, what: &'static str, min_bytes: u64) -> Re
 
 /// Reads the type and the value of `key`.
 fn read_value<'a>(cursor: &mut Cursor<'a>, key: &str) -> Result<Value<'a>> {
-    let place = || format!("the value of key `{key}`");
     match read_value_type(cursor, key)? {
-        ValueType::Str => cursor.string(place).map(Value::Str),
         ValueType::Array => read_array(cursor, key).map(Value::Array),
-        ty => {
-            let offset = cursor.offset();
-            // Only strings and arrays have no size.
-            let bytes = cursor.take(ty.size().unwrap_or_default(), place)?;
-            check_bools(ty, bytes, key, offset)?;
-            Value::decode(ty, bytes).ok_or_else(|| GgufError::UnknownValueType {
-                key: key.to_owned(),
-                id: ty.id(),
-                offset,
-            })
-        }
+        ty => Value::read(ty, cursor, key),
     }
 }
 
 fn read_value_type(cursor: &mut Cursor<'_>, key: &str) -> Result<ValueType> {
     let offset = cursor.offset();
-    let id = cursor.u32(|| format!("the type of key `{key}`"))?;
+    let id = cursor.u32(|| format!("the type of key `{}`", shown(key)))?;
     ValueType::from_id(id).ok_or_else(|| GgufError::UnknownValueType {
         key: key.to_owned(),
         id,
@@ -287,40 +247,36 @@ fn read_array<'a>(cursor: &mut Cursor<'a>, key: &str) -> Result<ArrayView<'a>> {
             offset: type_offset,
         });
     }
+    // A string has at least its length.
     let min_bytes = element_type.size().unwrap_or(8);
-    let len = read_count(cursor, "array elements", min_bytes)?;
+    let len = read_count(cursor, min_bytes, || {
+        format!("elements in the array of key `{}`", shown(key))
+    })?;
     let start = cursor.offset();
-    if let Some(size) = element_type.size() {
-        // `read_count` has seen that the product is within the file.
-        let bytes = cursor.take(len * size, || format!("the array of key `{key}`"))?;
-        check_bools(element_type, bytes, key, start)?;
-    } else {
-        for index in 0..len {
-            cursor.string(|| format!("string {index} in the array of key `{key}`"))?;
+    match element_type {
+        ValueType::Str => {
+            for index in 0..len {
+                cursor.string(|| format!("string {index} in the array of key `{}`", shown(key)))?;
+            }
+        }
+        ValueType::Bool => {
+            for _ in 0..len {
+                Value::read(element_type, cursor, key)?;
+            }
+        }
+        // Any bytes are numbers. That so many are there, `read_count` has seen.
+        _ => {
+            cursor.take(len * min_bytes, || format!("the array of key `{}`", shown(key)))?;
         }
     }
     // `len` is at most the length of the file.
     Ok(ArrayView::new(element_type, len as usize, cursor.since(start)))
 }
 
-/// Refuses truth values that are neither 0 nor 1.
-fn check_bools(ty: ValueType, bytes: &[u8], key: &str, offset: u64) -> Result<()> {
-    if ty == ValueType::Bool
-        && let Some(at) = bytes.iter().position(|&b| b > 1)
-    {
-        return Err(GgufError::BadBool {
-            key: key.to_owned(),
-            value: bytes[at],
-            offset: offset + at as u64,
-        });
-    }
-    Ok(())
-}
-
 /// Reads the entry of one tensor. Its offset is still that of the file, from the start of the data section.
 fn read_tensor<'a>(cursor: &mut Cursor<'a>, index: u64) -> Result<TensorInfo<'a>> {
     let name = cursor.string(|| format!("the name of tensor {index}"))?;
-    let place = || format!("the entry of tensor `{name}`");
+    let place = || format!("the entry of tensor `{}`", shown(name));
     let n_dims = cursor.u32(place)?;
     if !(1..=MAX_DIMS as u32).contains(&n_dims) {
         return Err(GgufError::BadDimensionCount {

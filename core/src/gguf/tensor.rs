@@ -154,3 +154,62 @@ impl TensorInfo<'_> {
         self.dims().iter().product()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::GgmlType::{self, *};
+
+    #[test]
+    fn numbers_and_names_lead_back_to_the_type() {
+        for &ty in GgmlType::ALL {
+            assert_eq!(GgmlType::from_id(ty.id()), Some(ty));
+            assert_eq!(format!("{ty:?}"), ty.name());
+        }
+        for given_up in [4, 5, 31, 32, 33, 36, 37, 38, 1000, u32::MAX] {
+            assert_eq!(GgmlType::from_id(given_up), None);
+        }
+    }
+
+    /// The figures llama.cpp publishes for its types.
+    #[test]
+    fn bits_per_weight() {
+        let published = [
+            (F32, 32.0),
+            (F16, 16.0),
+            (BF16, 16.0),
+            (Q4_0, 4.5),
+            (Q4_1, 5.0),
+            (Q5_0, 5.5),
+            (Q5_1, 6.0),
+            (Q8_0, 8.5),
+            (Q2_K, 2.625),
+            (Q3_K, 3.4375),
+            (Q4_K, 4.5),
+            (Q5_K, 5.5),
+            (Q6_K, 6.5625),
+            (IQ1_S, 1.5625),
+            (IQ1_M, 1.75),
+            (IQ2_XXS, 2.0625),
+            (IQ2_XS, 2.3125),
+            (IQ2_S, 2.5625),
+            (IQ3_XXS, 3.0625),
+            (IQ3_S, 3.4375),
+            (IQ4_XS, 4.25),
+            (IQ4_NL, 4.5),
+            (TQ1_0, 1.6875),
+            (TQ2_0, 2.0625),
+            (MXFP4, 4.25),
+        ];
+        for (ty, bits) in published {
+            assert_eq!(ty.block_bytes() as f64 * 8.0 / ty.block_size() as f64, bits, "{ty}");
+        }
+    }
+
+    #[test]
+    fn row_bytes_counts_whole_blocks_only() {
+        assert_eq!(Q4_1.row_bytes(576), Some(360));
+        assert_eq!(Q4_1.row_bytes(577), None);
+        assert_eq!(F32.row_bytes(u64::MAX / 4), Some(u64::MAX - 3));
+        assert_eq!(F32.row_bytes(u64::MAX / 4 + 1), None);
+    }
+}

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use super::cursor::Cursor;
+use super::error::shown;
+use super::{ArrayView, GgufError};
+
 /// The type of a metadata value or of the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are GGUF's own")]
@@ -125,7 +129,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Any integer, if it fits in an `i128`'s little sister: the caller narrows it further.
+    /// An integer of any type, in one that holds them all.
     fn as_integer(&self) -> Option<i128> {
         match *self {
             Self::U8(v) => Some(v.into()),
@@ -197,21 +201,40 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Decodes a value of a fixed-size type from exactly [`ValueType::size`] bytes.
-    pub(super) fn decode(ty: ValueType, bytes: &[u8]) -> Option<Self> {
-        Some(match ty {
-            ValueType::U8 => Self::U8(u8::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::I8 => Self::I8(i8::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::U16 => Self::U16(u16::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::I16 => Self::I16(i16::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::U32 => Self::U32(u32::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::I32 => Self::I32(i32::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::F32 => Self::F32(f32::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::Bool => Self::Bool(*bytes.first()? != 0),
-            ValueType::U64 => Self::U64(u64::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::I64 => Self::I64(i64::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::F64 => Self::F64(f64::from_le_bytes(bytes.try_into().ok()?)),
-            ValueType::Str | ValueType::Array => return None,
+    /// Reads a value of type `ty` that is no array. `key` is for messages.
+    pub(super) fn read(ty: ValueType, cursor: &mut Cursor<'a>, key: &str) -> Result<Self, GgufError> {
+        let place = || format!("the value of key `{}`", shown(key));
+        Ok(match ty {
+            ValueType::U8 => Self::U8(u8::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::I8 => Self::I8(i8::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::U16 => Self::U16(u16::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::I16 => Self::I16(i16::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::U32 => Self::U32(u32::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::I32 => Self::I32(i32::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::F32 => Self::F32(f32::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::U64 => Self::U64(u64::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::I64 => Self::I64(i64::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::F64 => Self::F64(f64::from_le_bytes(cursor.take_array(place)?)),
+            ValueType::Str => Self::Str(cursor.string(place)?),
+            ValueType::Bool => {
+                let offset = cursor.offset();
+                match cursor.take_array(place)? {
+                    [value @ (0 | 1)] => Self::Bool(value == 1),
+                    [value] => {
+                        return Err(GgufError::BadBool {
+                            key: key.to_owned(),
+                            value,
+                            offset,
+                        });
+                    }
+                }
+            }
+            ValueType::Array => {
+                return Err(GgufError::NestedArray {
+                    key: key.to_owned(),
+                    offset: cursor.offset(),
+                });
+            }
         })
     }
 
@@ -230,11 +253,7 @@ impl<'a> Value<'a> {
             Self::I64(v) => out.extend(v.to_le_bytes()),
             Self::F64(v) => out.extend(v.to_le_bytes()),
             Self::Str(v) => encode_str(v, out),
-            Self::Array(v) => {
-                out.extend(v.element_type.id().to_le_bytes());
-                out.extend((v.len as u64).to_le_bytes());
-                out.extend(v.bytes);
-            }
+            Self::Array(v) => v.encode(out),
         }
     }
 }
@@ -258,7 +277,7 @@ impl fmt::Display for Value<'_> {
             Self::F32(v) => v.fmt(f),
             Self::Bool(v) => v.fmt(f),
             Self::Str(v) => v.fmt(f),
-            Self::Array(v) => write!(f, "[{} x {}]", v.len, v.element_type),
+            Self::Array(v) => write!(f, "{v:?}"),
             Self::U64(v) => v.fmt(f),
             Self::I64(v) => v.fmt(f),
             Self::F64(v) => v.fmt(f),
@@ -280,186 +299,44 @@ value_from! {
     bool => Bool, &'a str => Str, ArrayView<'a> => Array,
 }
 
-/// An array in the metadata, left in the file and decoded as it is iterated. Never an array of arrays.
-#[derive(Clone, Copy, PartialEq)]
-pub struct ArrayView<'a> {
-    element_type: ValueType,
-    len: usize,
-    /// The elements as they stand in the file, already checked: `len` values, strings with their lengths.
-    bytes: &'a [u8],
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> ArrayView<'a> {
-    /// `bytes` must hold exactly `len` elements.
-    pub(super) fn new(element_type: ValueType, len: usize, bytes: &'a [u8]) -> Self {
-        Self {
-            element_type,
-            len,
-            bytes,
+    #[test]
+    fn integers_convert_when_they_fit() {
+        assert_eq!(Value::U8(200).as_i32(), Some(200));
+        assert_eq!(Value::I64(-1).as_u64(), None);
+        assert_eq!(Value::I64(7).as_u32(), Some(7));
+        assert_eq!(Value::U64(1 << 32).as_u32(), None);
+        assert_eq!(Value::U64(u64::MAX).as_u64(), Some(u64::MAX));
+        assert_eq!(Value::F32(1.0).as_u32(), None);
+        assert_eq!(Value::U32(1).as_bool(), None);
+        assert_eq!(Value::F64(0.5).as_f32(), Some(0.5));
+    }
+
+    #[test]
+    fn values_read_as_they_were_encoded() {
+        let values: [Value<'_>; 12] = [
+            Value::U8(u8::MAX),
+            Value::I8(i8::MIN),
+            Value::U16(u16::MAX),
+            Value::I16(i16::MIN),
+            Value::U32(u32::MAX),
+            Value::I32(i32::MIN),
+            Value::U64(u64::MAX),
+            Value::I64(i64::MIN),
+            Value::F32(f32::MIN_POSITIVE),
+            Value::F64(f64::MAX),
+            Value::Bool(true),
+            Value::Str("π/2"),
+        ];
+        for value in values {
+            let mut bytes = Vec::new();
+            value.encode(&mut bytes);
+            let mut cursor = Cursor::new(&bytes);
+            assert_eq!(Value::read(value.value_type(), &mut cursor, "k"), Ok(value));
+            assert_eq!(cursor.remaining(), 0);
         }
     }
-
-    /// The type of every element.
-    pub fn element_type(&self) -> ValueType {
-        self.element_type
-    }
-
-    /// How many elements there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The elements in order.
-    pub fn iter(&self) -> ArrayIter<'a> {
-        ArrayIter {
-            element_type: self.element_type,
-            left: self.len,
-            bytes: self.bytes,
-        }
-    }
-
-    /// The elements, if they are strings.
-    pub fn strings(&self) -> Option<StringArray<'a>> {
-        (self.element_type == ValueType::Str).then_some(StringArray {
-            len: self.len,
-            bytes: self.bytes,
-        })
-    }
-
-    /// The elements, if they are integers of any type and all fit in an `i32`.
-    pub fn i32s(&self) -> Option<impl ExactSizeIterator<Item = i32> + Clone + use<'a>> {
-        let fits = self.iter().all(|v| v.as_i32().is_some());
-        fits.then(|| self.iter().map(|v| v.as_i32().unwrap_or_default()))
-    }
-
-    /// The elements as `f32`, if they are floating-point numbers.
-    pub fn f32s(&self) -> Option<impl ExactSizeIterator<Item = f32> + Clone + use<'a>> {
-        let floats = matches!(self.element_type, ValueType::F32 | ValueType::F64);
-        floats.then(|| self.iter().map(|v| v.as_f32().unwrap_or_default()))
-    }
-}
-
-impl<'a> IntoIterator for &ArrayView<'a> {
-    type Item = Value<'a>;
-    type IntoIter = ArrayIter<'a>;
-    fn into_iter(self) -> ArrayIter<'a> {
-        self.iter()
-    }
-}
-
-/// A vocabulary has 100,000 elements: only say how many there are.
-impl fmt::Debug for ArrayView<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{} x {}]", self.len, self.element_type)
-    }
-}
-
-/// The elements of an [`ArrayView`].
-#[derive(Debug, Clone)]
-pub struct ArrayIter<'a> {
-    element_type: ValueType,
-    left: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Iterator for ArrayIter<'a> {
-    type Item = Value<'a>;
-
-    fn next(&mut self) -> Option<Value<'a>> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
-        match self.element_type.size() {
-            Some(size) => {
-                let (value, rest) = self.bytes.split_at_checked(size as usize)?;
-                self.bytes = rest;
-                Value::decode(self.element_type, value)
-            }
-            None => Some(Value::Str(take_str(&mut self.bytes))),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for ArrayIter<'_> {}
-
-/// An array of strings: a vocabulary, the merges of a tokenizer.
-#[derive(Debug, Clone, Copy)]
-pub struct StringArray<'a> {
-    len: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> StringArray<'a> {
-    /// How many strings there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The strings in order.
-    pub fn iter(&self) -> StringIter<'a> {
-        StringIter {
-            left: self.len,
-            bytes: self.bytes,
-        }
-    }
-}
-
-impl<'a> IntoIterator for StringArray<'a> {
-    type Item = &'a str;
-    type IntoIter = StringIter<'a>;
-    fn into_iter(self) -> StringIter<'a> {
-        self.iter()
-    }
-}
-
-/// The strings of a [`StringArray`].
-#[derive(Debug, Clone)]
-pub struct StringIter<'a> {
-    left: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Iterator for StringIter<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.left = self.left.checked_sub(1)?;
-        Some(take_str(&mut self.bytes))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for StringIter<'_> {}
-
-/// Takes the string at the start of `bytes`.
-///
-/// The reader has checked the array already, so the empty string stands only for bytes that changed since, as when
-/// somebody writes into a mapped file: that must not panic either.
-fn take_str<'a>(bytes: &mut &'a [u8]) -> &'a str {
-    fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
-        let (len, rest) = bytes.split_first_chunk()?;
-        let (text, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
-        Some((str::from_utf8(text).ok()?, rest))
-    }
-    let (text, rest) = split(bytes).unwrap_or_default();
-    *bytes = rest;
-    text
 }

@@ -1,10 +1,7 @@
 //! Writes files, header first and then the tensors one after the other, so that no tensor need be in memory whole.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
-use std::process;
+use std::io::Write;
 
 use super::reader::tensor_bytes;
 use super::value::encode_str;
@@ -285,73 +282,140 @@ impl<W: Write> TensorWriter<W> {
     }
 }
 
-/// A file that appears under its name only when it is complete.
-///
-/// It is written beside its place and renamed at the end, so a reader never sees half of it, and one who has the old
-/// file mapped keeps that. Dropped before [`Self::commit`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct AtomicFile {
-    out: BufWriter<File>,
-    temporary: PathBuf,
-    path: PathBuf,
-    committed: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl AtomicFile {
-    /// Starts writing the file `path`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if its directory cannot be written to.
-    pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", process::id()));
-        let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(|source| Error::Io {
-            path: temporary.clone(),
-            source,
-        })?;
-        Ok(Self {
-            out: BufWriter::with_capacity(1 << 20, file),
-            temporary,
-            path,
-            committed: false,
-        })
-    }
-
-    /// Makes sure that everything is on disk, and puts the file in its place.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if that fails; the file that was there before is then still there.
-    pub fn commit(mut self) -> Result<(), Error> {
-        self.out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all())
-            .and_then(|()| fs::rename(&self.temporary, &self.path))
-            .map_err(|source| Error::Io {
-                path: self.path.clone(),
-                source,
-            })?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Write for AtomicFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if !self.committed {
-            // Nobody is left to tell if this fails.
-            let _ = fs::remove_file(&self.temporary);
+    fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> GgufError {
+        match result {
+            Err(Error::Gguf(error)) => error,
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn two_tensors() -> Writer {
+        let mut writer = Writer::new();
+        writer.declare("a", &[32, 3], GgmlType::Q8_0).unwrap();
+        writer.declare("b", &[2], GgmlType::F32).unwrap();
+        writer
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut writer = two_tensors();
+        writer
+            .set("u8", 1u8)
+            .unwrap()
+            .set("i64", -2i64)
+            .unwrap()
+            .set("f", 0.5f32)
+            .unwrap()
+            .set("b", true)
+            .unwrap();
+        writer
+            .set("s", "text")
+            .unwrap()
+            .set_strings("strings", ["x", ""])
+            .unwrap();
+        writer
+            .set_i32s("i32s", [3, -4])
+            .unwrap()
+            .set_f32s("f32s", [0.25])
+            .unwrap();
+        let mut tensors = writer.write_header(Vec::new()).unwrap();
+        let a: Vec<u8> = (0..102).collect();
+        tensors.write("a", &a[..34]).unwrap();
+        tensors.write("a", &a[34..]).unwrap();
+        tensors.write("b", &[9; 8]).unwrap();
+        let bytes = tensors.finish().unwrap();
+
+        let read = Gguf::parse(&bytes).unwrap();
+        assert_eq!((read.version(), read.alignment(), bytes.len() % 64), (3, 64, 0));
+        let text: Vec<String> = read.metadata().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(
+            text.join(" "),
+            "general.alignment=64 u8=1 i64=-2 f=0.5 b=true s=text strings=[2 x string] i32s=[2 x i32] f32s=[1 x f32]"
+        );
+        assert_eq!(read.strings("strings").unwrap().iter().collect::<Vec<_>>(), ["x", ""]);
+        assert_eq!(read.i32s("i32s").unwrap().collect::<Vec<_>>(), [3, -4]);
+        assert_eq!(read.f32s("f32s").unwrap().collect::<Vec<_>>(), [0.25]);
+        let [first, second] = read.tensors() else {
+            panic!("{:?}", read.tensors())
+        };
+        assert_eq!(
+            (first.dims(), first.rows(), first.elements(), first.ty),
+            (&[32, 3][..], 3, 96, GgmlType::Q8_0)
+        );
+        assert_eq!((read.data(first), read.data(second)), (&a[..], &[9; 8][..]));
+
+        let mut copy = Writer::new();
+        copy.copy_metadata(&read, |key| key != "s").unwrap();
+        let copied = copy.write_header(Vec::new()).unwrap().finish().unwrap();
+        let copied = Gguf::parse(&copied).unwrap();
+        let kept: Vec<_> = read.metadata().filter(|(key, _)| *key != "s").collect();
+        assert_eq!(copied.metadata().collect::<Vec<_>>(), kept);
+    }
+
+    #[test]
+    fn data_must_match_what_was_declared() {
+        let mut tensors = two_tensors().write_header(Vec::new()).unwrap();
+        let due = Some("a".to_owned());
+        assert_eq!(
+            refusal(tensors.write("b", &[0; 8])),
+            GgufError::OutOfOrder { given: "b".into(), due }
+        );
+        assert_eq!(
+            refusal(tensors.write("a", &[0; 103])),
+            GgufError::TooMuchData {
+                name: "a".into(),
+                bytes: 102
+            }
+        );
+        tensors.write("a", &[0; 102]).unwrap();
+        tensors.write("b", &[0; 5]).unwrap();
+        assert_eq!(
+            refusal(tensors.finish()),
+            GgufError::Unfinished {
+                name: "b".into(),
+                missing: 3
+            }
+        );
+        let mut none = Writer::new().write_header(Vec::new()).unwrap();
+        assert_eq!(
+            refusal(none.write("a", &[])),
+            GgufError::OutOfOrder {
+                given: "a".into(),
+                due: None
+            }
+        );
+    }
+
+    #[test]
+    fn names_are_unique_and_shapes_possible() {
+        let mut writer = two_tensors();
+        let taken = |key: &str| GgufError::DuplicateKey { key: key.into() };
+        writer.set("k", 1u32).unwrap();
+        assert_eq!(writer.set("k", 2u32).unwrap_err(), taken("k"));
+        assert_eq!(writer.set_i32s("k", []).unwrap_err(), taken("k"));
+        assert_eq!(writer.set(ALIGNMENT_KEY, 32u32).unwrap_err(), taken(ALIGNMENT_KEY));
+        let mut declare = |name: &str, dims: &[u64]| writer.declare(name, dims, GgmlType::Q8_0).map(drop).unwrap_err();
+        assert_eq!(declare("a", &[32]), GgufError::DuplicateTensor { name: "a".into() });
+        assert_eq!(
+            declare("c", &[33]),
+            GgufError::PartialBlock {
+                name: "c".into(),
+                ty: GgmlType::Q8_0,
+                columns: 33
+            }
+        );
+        assert_eq!(
+            declare("c", &[]),
+            GgufError::BadDimensionCount {
+                name: "c".into(),
+                n_dims: 0
+            }
+        );
+        let dims = vec![32, u64::MAX];
+        assert_eq!(declare("c", &dims), GgufError::ShapeOverflow { name: "c".into(), dims });
     }
 }
