@@ -31,6 +31,9 @@ pub enum Error {
     /// A model that was given as bytes or is being written is not a valid GGUF, or lacks what is asked of it.
     #[error(transparent)]
     Gguf(#[from] crate::gguf::GgufError),
+    /// The model file is not a model that runs.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
     /// The tokenizer in the model file is missing or broken.
     #[error(transparent)]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),

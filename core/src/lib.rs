@@ -6,11 +6,14 @@ mod error;
 #[cfg(feature = "std")]
 pub mod gguf;
 #[cfg(feature = "std")]
+pub mod model;
+#[cfg(feature = "std")]
 pub mod sampler;
 #[cfg(feature = "std")]
 pub mod template;
 #[cfg(feature = "std")]
 pub mod tokenizer;
+pub mod transformer;
 
 #[cfg(feature = "std")]
 pub use error::{Error, Result};

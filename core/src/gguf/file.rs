@@ -1,12 +1,19 @@
 //! A model file in memory.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapMut};
 
 use super::{Gguf, GgufError};
 use crate::{Error, Result};
+
+/// The largest page of the systems that this runs on.
+#[cfg(unix)]
+const PAGE: usize = 65536;
 
 /// A model file, mapped into memory and used in place.
 #[derive(Debug)]
@@ -78,6 +85,25 @@ impl ModelFile {
     /// The whole file, starting at a page boundary.
     pub fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Gives back the memory of a part that is not needed for now; the next access reads it from the file again.
+    ///
+    /// Whole pages inside `bytes` only. Does nothing for models given as bytes, and where the system cannot.
+    pub(crate) fn release(&self, bytes: Range<usize>) {
+        #[cfg(unix)]
+        if self.source.is_some() {
+            let (start, end) = (bytes.start.next_multiple_of(PAGE), bytes.end / PAGE * PAGE);
+            if start < end && end <= self.map.len() {
+                // SAFETY: the mapping is a read-only one of a file, so a dropped page comes back with the same bytes.
+                let _ = unsafe {
+                    self.map
+                        .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+                };
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
     }
 
     /// Where the file lies, unless it was given as bytes.

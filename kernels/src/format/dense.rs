@@ -21,6 +21,11 @@ impl Float {
         }
     }
 
+    /// All elements of `data`; an incomplete last one is left out.
+    pub fn iter(self, data: &[u8]) -> impl ExactSizeIterator<Item = f32> + '_ {
+        (0..data.len() / self.bytes()).map(move |index| self.read(data, index))
+    }
+
     /// Reads element `index`.
     ///
     /// Returns 0 past the end, so that no caller has to prove the bound twice.

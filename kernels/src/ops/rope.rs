@@ -26,11 +26,11 @@ pub struct Rope<'a> {
     pub freq_factors: &'a [f32],
 }
 
-/// Cosine and sine of every pair's angle at each of the positions from `first` on: `out[position][pair] = (cos, sin)`.
+/// Cosine and sine of every pair's angle at each of the positions from `first` on: `out[position][pair] = [cos, sin]`.
 ///
 /// # Errors
 /// [`OpError`] if `out` is not a whole number of rows of `dims / 2`, or the factors have another length.
-pub fn rope_angles(rope: &Rope<'_>, first: usize, out: &mut [(f32, f32)]) -> Result<(), OpError> {
+pub fn rope_angles(rope: &Rope<'_>, first: usize, out: &mut [[f32; 2]]) -> Result<(), OpError> {
     let pairs = rope.dims / 2;
     if pairs == 0 || !out.len().is_multiple_of(pairs) {
         return Err(OpError {
@@ -49,7 +49,7 @@ pub fn rope_angles(rope: &Rope<'_>, first: usize, out: &mut [(f32, f32)]) -> Res
         for (position, row) in out.chunks_exact_mut(pairs).enumerate() {
             // In f64, since an angle of many turns would lose its fraction in f32.
             let (sin, cos) = libm::sincos((first + position) as f64 * frequency);
-            row[pair] = (cos as f32, sin as f32);
+            row[pair] = [cos as f32, sin as f32];
         }
     }
     Ok(())
@@ -61,7 +61,7 @@ pub fn rope_angles(rope: &Rope<'_>, first: usize, out: &mut [(f32, f32)]) -> Res
 /// [`OpError`] if the lengths do not fit.
 pub fn rope(
     pairs: RopePairs,
-    angles: &[(f32, f32)],
+    angles: &[[f32; 2]],
     positions: usize,
     head_dim: usize,
     x: &mut [f32],
@@ -86,13 +86,13 @@ pub fn rope(
         for head in row.chunks_exact_mut(head_dim) {
             match pairs {
                 RopePairs::Adjacent => {
-                    for (pair, &(cos, sin)) in head.chunks_exact_mut(2).zip(angles) {
+                    for (pair, &[cos, sin]) in head.chunks_exact_mut(2).zip(angles) {
                         (pair[0], pair[1]) = (pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos);
                     }
                 }
                 RopePairs::Halves => {
                     let (low, high) = head.split_at_mut(half);
-                    for ((a, b), &(cos, sin)) in low.iter_mut().zip(high).zip(angles) {
+                    for ((a, b), &[cos, sin]) in low.iter_mut().zip(high).zip(angles) {
                         (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
                     }
                 }

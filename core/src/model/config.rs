@@ -1,0 +1,160 @@
+use super::ModelError;
+use crate::Result;
+use crate::gguf::Gguf;
+use crate::transformer::{Architecture, Config, MAX_POSITIONS};
+use std::fmt::Display;
+
+/// The model's shape, from its metadata.
+///
+/// # Errors
+/// [`GgufError`](crate::gguf::GgufError) for missing keys or keys of the wrong type, [`ModelError`] for an unknown
+/// architecture or values that no model can have.
+pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
+    let name = gguf.str("general.architecture")?;
+    // BitNet's own converter calls its 2B4T model so.
+    let architecture = Architecture::from_name(if name == "bitnet-b1.58" { "bitnet" } else { name });
+    let architecture = architecture.ok_or_else(|| ModelError::Architecture { name: name.to_owned() })?;
+    let key = |suffix: &str| format!("{name}.{suffix}");
+    let length = |suffix: &str, least: usize| {
+        let value = gguf.u32(&key(suffix))? as usize;
+        check(value >= least, &key(suffix), value, "a count of at least 1")?;
+        Ok::<usize, crate::Error>(value)
+    };
+
+    let block_count = length("block_count", 1)?;
+    let embedding_length = length("embedding_length", 1)?;
+    let feed_forward_length = length("feed_forward_length", 1)?;
+    let head_count = length("attention.head_count", 1)?;
+    let head_count_kv = match gguf.opt_u32(&key("attention.head_count_kv"))? {
+        Some(_) => length("attention.head_count_kv", 1)?,
+        None => head_count,
+    };
+    let whole = head_count.is_multiple_of(head_count_kv);
+    check(
+        whole,
+        &key("attention.head_count_kv"),
+        head_count_kv,
+        "a divisor of the query heads",
+    )?;
+    let head_dim = match gguf.opt_u32(&key("attention.key_length"))? {
+        Some(_) => length("attention.key_length", 1)?,
+        None => embedding_length / head_count,
+    };
+    let good = head_dim.is_multiple_of(16) && (16..=512).contains(&head_dim);
+    check(
+        good,
+        &key("attention.key_length"),
+        head_dim,
+        "a multiple of 16, at most 512",
+    )?;
+    if let Some(value_length) = gguf.opt_u32(&key("attention.value_length"))? {
+        check(
+            value_length as usize == head_dim,
+            &key("attention.value_length"),
+            value_length,
+            "the key length",
+        )?;
+    }
+    let experts = gguf.opt_u32(&key("expert_count"))?.unwrap_or(0);
+    check(
+        experts == 0,
+        &key("expert_count"),
+        experts,
+        "mixtures of experts are not supported",
+    )?;
+
+    // Attention within a sliding window is plain attention as long as the context is no longer than the window.
+    let window = gguf
+        .opt_u32(&key("attention.sliding_window"))?
+        .filter(|&window| window > 0);
+    let context_length = length("context_length", 1)?.min(window.map_or(usize::MAX, |window| window as usize));
+
+    let vocab_size = gguf.tensor("token_embd.weight").map(|tensor| tensor.rows());
+    let vocab_size = vocab_size.ok_or(ModelError::MissingTensor {
+        name: "token_embd.weight".into(),
+    })?;
+    let vocab_size = u32::try_from(vocab_size).map_err(|_| ModelError::Value {
+        key: "token_embd.weight".into(),
+        value: vocab_size.to_string(),
+        expected: "at most 2^32 tokens",
+    })? as usize;
+
+    let epsilon = gguf.f32(&key("attention.layer_norm_rms_epsilon"))?;
+    let good = epsilon.is_finite() && epsilon > 0.0;
+    check(
+        good,
+        &key("attention.layer_norm_rms_epsilon"),
+        epsilon,
+        "a small positive number",
+    )?;
+    let rope_freq_base = gguf.opt_f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
+    check(
+        rope_freq_base.is_finite() && rope_freq_base > 1.0,
+        &key("rope.freq_base"),
+        rope_freq_base,
+        "above 1",
+    )?;
+    let rope_dimension_count = gguf
+        .opt_u32(&key("rope.dimension_count"))?
+        .map_or(head_dim, |count| count as usize);
+    let good = rope_dimension_count.is_multiple_of(2) && (2..=head_dim).contains(&rope_dimension_count);
+    check(
+        good,
+        &key("rope.dimension_count"),
+        rope_dimension_count,
+        "even and at most the head's length",
+    )?;
+
+    Ok(Config {
+        architecture,
+        block_count,
+        embedding_length,
+        feed_forward_length,
+        head_count,
+        head_count_kv,
+        head_dim,
+        vocab_size,
+        context_length: context_length.min(MAX_POSITIONS),
+        layer_norm_rms_epsilon: epsilon,
+        rope_freq_base,
+        rope_scale: rope_scale(gguf, name)?,
+        rope_dimension_count,
+    })
+}
+
+/// The divisor of positions under linear scaling, 1 without. (Llama 3's scaling comes as `rope_freqs.weight`.)
+fn rope_scale(gguf: &Gguf<'_>, name: &str) -> Result<f32> {
+    let key = format!("{name}.rope.scaling.type");
+    let scale = match gguf.opt_str(&key)? {
+        None | Some("linear") => {
+            let factor = gguf.opt_f32(&format!("{name}.rope.scaling.factor"))?;
+            factor
+                .or(gguf.opt_f32(&format!("{name}.rope.scale_linear"))?)
+                .unwrap_or(1.0)
+        }
+        Some("none" | "llama3") => 1.0,
+        Some(other) => {
+            let expected = "none, linear or llama3: other scalings are not supported";
+            return Err(ModelError::Value {
+                key,
+                value: other.to_owned(),
+                expected,
+            }
+            .into());
+        }
+    };
+    check(scale.is_finite() && scale > 0.0, &key, scale, "a positive factor")?;
+    Ok(scale)
+}
+
+fn check(good: bool, key: &str, value: impl Display, expected: &'static str) -> Result<(), ModelError> {
+    if good {
+        Ok(())
+    } else {
+        Err(ModelError::Value {
+            key: key.to_owned(),
+            value: value.to_string(),
+            expected,
+        })
+    }
+}

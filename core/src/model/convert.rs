@@ -1,0 +1,111 @@
+//! Filling the arena: llama.cpp's blocks into tiles, on all threads, without ever holding a weight twice for long.
+
+use super::ModelError;
+use super::tensors::Conversion;
+use crate::gguf::ModelFile;
+use halfpi_kernels::format::{FormatError, TILE_ROWS};
+use memmap2::MmapMut;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Blocks of a job, in bytes: small enough to share among threads and to give back early.
+const JOB_BYTES: usize = 1 << 20;
+
+/// Some row tiles of one tensor.
+struct Job<'a> {
+    conversion: &'a Conversion,
+    tiles: Range<usize>,
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+    minima: &'a mut [u8],
+}
+
+/// Packs every conversion's blocks into its part of a new arena.
+pub(super) fn fill_arena(
+    file: &ModelFile,
+    conversions: &[Conversion],
+    arena_bytes: usize,
+    threads: usize,
+) -> Result<Option<MmapMut>, ModelError> {
+    if arena_bytes == 0 {
+        return Ok(None);
+    }
+    let mut arena = MmapMut::map_anon(arena_bytes).map_err(|source| ModelError::Memory {
+        bytes: arena_bytes,
+        source,
+    })?;
+    // Only a hint: where huge pages are not to be had, small ones do.
+    #[cfg(target_os = "linux")]
+    let _ = arena.advise(memmap2::Advice::HugePage);
+
+    let jobs = Mutex::new(split(conversions, &mut arena).into_iter());
+    let failure = Mutex::new(None);
+    let work = || {
+        loop {
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(job) = job else { break };
+            if let Err(error) = run(file, job) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(Some(arena)),
+        Some(source) => Err(ModelError::Format {
+            name: "a block tensor".into(),
+            source,
+        }),
+    }
+}
+
+/// Cuts the arena into jobs.
+fn split<'a>(conversions: &'a [Conversion], mut arena: &'a mut [u8]) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    for conversion in conversions {
+        let layout = &conversion.layout;
+        let (tensor, rest) = arena.split_at_mut(layout.bytes().next_multiple_of(64).min(arena.len()));
+        arena = rest;
+        let (mut codes, rest) = tensor.split_at_mut(layout.codes_bytes());
+        let (mut scales, rest) = rest.split_at_mut(layout.scales_bytes());
+        let minima_bytes = layout.minima_offset().map_or(0, |_| layout.scales_bytes());
+        let mut minima = &mut rest[..minima_bytes];
+
+        let tiles = conversion.shape.0.div_ceil(TILE_ROWS);
+        let (code_step, scale_step) = (codes.len() / tiles, scales.len() / tiles);
+        let minima_step = minima.len() / tiles;
+        let job_tiles = (JOB_BYTES / code_step).max(1);
+        for first in (0..tiles).step_by(job_tiles) {
+            let tiles = first..tiles.min(first + job_tiles);
+            let part;
+            (part, codes) = codes.split_at_mut(tiles.len() * code_step);
+            let (codes_part, scales_part, minima_part);
+            codes_part = part;
+            (scales_part, scales) = scales.split_at_mut(tiles.len() * scale_step);
+            (minima_part, minima) = minima.split_at_mut(tiles.len() * minima_step);
+            jobs.push(Job {
+                conversion,
+                tiles,
+                codes: codes_part,
+                scales: scales_part,
+                minima: minima_part,
+            });
+        }
+    }
+    jobs
+}
+
+fn run(file: &ModelFile, job: Job<'_>) -> Result<(), FormatError> {
+    let Conversion { stock, shape, from, .. } = job.conversion;
+    let blocks = &file.bytes()[from.clone()];
+    stock.pack_tiles(*shape, blocks, job.tiles.clone(), job.codes, job.scales, job.minima)?;
+    let row_bytes = blocks.len() / shape.0;
+    let rows = job.tiles.start * TILE_ROWS..(job.tiles.end * TILE_ROWS).min(shape.0);
+    file.release(from.start + rows.start * row_bytes..from.start + rows.end * row_bytes);
+    Ok(())
+}

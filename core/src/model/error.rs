@@ -1,0 +1,72 @@
+use crate::gguf::GgmlType;
+use halfpi_kernels::format::FormatError;
+
+/// Why a GGUF file is not a model that runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// `general.architecture` names a family that is not built in.
+    #[error("architecture {name:?} is not supported; these are: llama, qwen2, qwen3, bitnet")]
+    Architecture {
+        /// The name in the file.
+        name: String,
+    },
+    /// A metadata value makes no sense for the architecture.
+    #[error("{key} = {value}: {expected}")]
+    Value {
+        /// The metadata key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A weight is not in the file.
+    #[error("tensor {name:?} is missing: the file is incomplete or not a chat model")]
+    MissingTensor {
+        /// The tensor's name.
+        name: String,
+    },
+    /// The file has a weight that the architecture does not use: running without it would give wrong answers.
+    #[error("tensor {name:?} is not part of a {architecture} model: this variant is not supported")]
+    UnusedTensor {
+        /// The tensor's name.
+        name: String,
+        /// The model's architecture.
+        architecture: &'static str,
+    },
+    /// A weight has another shape than the metadata says.
+    #[error("tensor {name:?} has shape {found:?}, the model's metadata says {expected:?} (columns, rows)")]
+    Shape {
+        /// The tensor's name.
+        name: String,
+        /// Columns, then rows if there are several.
+        expected: Vec<u64>,
+        /// What is in the file.
+        found: Vec<u64>,
+    },
+    /// A weight is stored in a type that no kernel reads.
+    #[error("tensor {name:?} has type {ty}: convert the file with `halfpi pack MODEL --format q8 -o OUT.gguf`")]
+    Type {
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        ty: GgmlType,
+    },
+    /// A weight's bytes are not the packed matrix they claim to be.
+    #[error("tensor {name:?}: {source}")]
+    Format {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// There is no memory for the converted weights.
+    #[error("no memory for {bytes} bytes of weights: {source}")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,166 @@
+use super::convert::fill_arena;
+use super::tensors::{Place, Plan};
+use super::{ModelError, read_config};
+use crate::Result;
+use crate::gguf::ModelFile;
+use crate::transformer::{Config, Layer, Model};
+use halfpi_kernels::format::Matrix;
+use memmap2::MmapMut;
+use self_cell::self_cell;
+use std::collections::BTreeMap;
+
+/// A model file whose weights are ready to multiply with.
+///
+/// Packed and float tensors stay in the mapped file; llama.cpp's block types are packed into memory of their own, and
+/// the file's pages given back as that goes on.
+pub struct LoadedModel {
+    config: Config,
+    weights: Weights,
+}
+
+/// What the weights borrow from.
+struct Storage {
+    file: ModelFile,
+    arena: Option<MmapMut>,
+    vectors: Vec<f32>,
+}
+
+/// A [`Model`] that owns its list of layers.
+struct Parts<'a> {
+    token_embd: Matrix<'a>,
+    layers: Vec<Layer<'a>>,
+    output_norm: &'a [f32],
+    output: Matrix<'a>,
+    rope_freqs: &'a [f32],
+}
+
+self_cell!(
+    struct Weights {
+        owner: Storage,
+        #[covariant]
+        dependent: Parts,
+    }
+);
+
+impl LoadedModel {
+    /// Reads the metadata, finds and checks every tensor, and packs those that need it with `threads` threads.
+    ///
+    /// # Errors
+    /// [`GgufError`](crate::gguf::GgufError) and [`ModelError`]: the file is broken, incomplete or of a kind that does
+    /// not run here.
+    pub fn new(file: ModelFile, threads: usize) -> Result<Self> {
+        let gguf = file.gguf()?;
+        let config = read_config(&gguf)?;
+        let plan = Plan::new(&gguf, &config)?;
+        let arena = fill_arena(&file, &plan.conversions, plan.arena_bytes, threads)?;
+        let mut vectors = Vec::with_capacity(plan.vector_floats);
+        for (bytes, float) in &plan.vectors {
+            vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
+        }
+        drop(gguf);
+        let storage = Storage { file, arena, vectors };
+        let weights = Weights::try_new(storage, |storage| Parts::new(storage, &config, &plan.places))?;
+        Ok(LoadedModel { config, weights })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The file it came from.
+    pub fn file(&self) -> &ModelFile {
+        &self.weights.borrow_owner().file
+    }
+
+    /// Bytes of weights that were packed into memory of their own.
+    pub fn arena_bytes(&self) -> usize {
+        self.weights
+            .borrow_owner()
+            .arena
+            .as_ref()
+            .map_or(0, |arena| arena.len())
+    }
+
+    /// The weights, ready to run.
+    pub fn model(&self) -> Model<'_> {
+        let parts = self.weights.borrow_dependent();
+        Model {
+            config: self.config,
+            token_embd: parts.token_embd,
+            layers: &parts.layers,
+            output_norm: parts.output_norm,
+            output: parts.output,
+            rope_freqs: parts.rope_freqs,
+        }
+    }
+
+    /// Bytes of weights that one decoded token reads.
+    pub fn bytes_per_token(&self) -> usize {
+        let parts = self.weights.borrow_dependent();
+        let layers = parts.layers.iter().flat_map(|layer| {
+            [
+                layer.attn_q,
+                layer.attn_k,
+                layer.attn_v,
+                layer.attn_output,
+                layer.ffn_gate,
+                layer.ffn_up,
+                layer.ffn_down,
+            ]
+        });
+        layers.chain([parts.output]).map(|matrix| matrix.bytes()).sum()
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn new(storage: &'a Storage, config: &Config, places: &BTreeMap<String, Place>) -> Result<Self, ModelError> {
+        let missing = |name: &str| ModelError::MissingTensor { name: name.to_owned() };
+        let arena = storage.arena.as_deref().unwrap_or_default();
+        let matrix = |name: &str| {
+            let place = places
+                .get(name)
+                .and_then(|place| place.matrix(storage.file.bytes(), arena));
+            place.ok_or_else(|| missing(name))
+        };
+        let vector = |name: &str| places.get(name).and_then(|place| place.vector(&storage.vectors));
+        let required = |name: &str| vector(name).ok_or_else(|| missing(name));
+
+        let layers = (0..config.block_count).map(|block| {
+            let name = |suffix: &str| format!("blk.{block}.{suffix}");
+            let pair = |a: &str, b: &str| Some([vector(&name(a))?, vector(&name(b))?]);
+            let bias = |suffix: &str| vector(&name(suffix));
+            Ok(Layer {
+                attn_norm: required(&name("attn_norm.weight"))?,
+                attn_q: matrix(&name("attn_q.weight"))?,
+                attn_k: matrix(&name("attn_k.weight"))?,
+                attn_v: matrix(&name("attn_v.weight"))?,
+                attn_bias: match [bias("attn_q.bias"), bias("attn_k.bias"), bias("attn_v.bias")] {
+                    [Some(q), Some(k), Some(v)] => Some([q, k, v]),
+                    _ => None,
+                },
+                attn_qk_norm: pair("attn_q_norm.weight", "attn_k_norm.weight"),
+                attn_sub_norm: vector(&name("attn_sub_norm.weight")),
+                attn_output: matrix(&name("attn_output.weight"))?,
+                ffn_norm: required(&name("ffn_norm.weight"))?,
+                ffn_gate: matrix(&name("ffn_gate.weight"))?,
+                ffn_up: matrix(&name("ffn_up.weight"))?,
+                ffn_sub_norm: vector(&name("ffn_sub_norm.weight")),
+                ffn_down: matrix(&name("ffn_down.weight"))?,
+            })
+        });
+        let token_embd = matrix("token_embd.weight")?;
+        Ok(Parts {
+            token_embd,
+            layers: layers.collect::<Result<_, ModelError>>()?,
+            output_norm: required("output_norm.weight")?,
+            // Files without an output matrix use the embedding for it.
+            output: if places.contains_key("output.weight") {
+                matrix("output.weight")?
+            } else {
+                token_embd
+            },
+            rope_freqs: vector("rope_freqs.weight").unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! From a model file to a [`transformer::Model`](crate::transformer::Model): metadata to its shape, tensors to weights.
+
+mod config;
+mod convert;
+mod error;
+mod load;
+mod tensors;
+
+pub use config::read_config;
+pub use error::ModelError;
+pub use load::LoadedModel;

@@ -1,0 +1,264 @@
+//! Which tensors a model has, and where the weights of each will be.
+
+use super::ModelError;
+use crate::gguf::{GgmlType, Gguf, TensorInfo};
+use crate::transformer::{Architecture, Config};
+use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::{Dense, Float, HEADER_BYTES, Layout, Matrix, Packed};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+/// Where a weight is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Floats, used in the file as they are.
+    File {
+        bytes: Range<usize>,
+        rows: usize,
+        cols: usize,
+        float: Float,
+    },
+    /// A packed matrix, used in the file as it is.
+    Packed { bytes: Range<usize>, layout: Layout },
+    /// Blocks of another layout, packed at load into the arena.
+    Arena { bytes: Range<usize>, layout: Layout },
+    /// A vector, widened to f32 at load.
+    Floats { floats: Range<usize> },
+}
+
+/// A tensor that is packed at load.
+#[derive(Clone, Debug)]
+pub(super) struct Conversion {
+    pub stock: Stock,
+    pub shape: (usize, usize),
+    /// In the file.
+    pub from: Range<usize>,
+    pub layout: Layout,
+}
+
+/// Every tensor's place, and what it takes to fill the arena and the vectors.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub places: BTreeMap<String, Place>,
+    pub conversions: Vec<Conversion>,
+    pub arena_bytes: usize,
+    /// Vectors in the file, in the order of their floats.
+    pub vectors: Vec<(Range<usize>, Float)>,
+    pub vector_floats: usize,
+}
+
+/// Arena parts begin at cache lines.
+const ALIGN: usize = 64;
+
+impl Plan {
+    /// Finds every tensor of the model and checks its type and shape.
+    pub fn new(gguf: &Gguf<'_>, config: &Config) -> Result<Self, ModelError> {
+        let mut plan = Plan::default();
+        let mut used = HashSet::new();
+        let (d, ff) = (config.embedding_length, config.feed_forward_length);
+        let (q, kv, head_dim) = (config.query_length(), config.kv_length(), config.head_dim);
+        let architecture = config.architecture;
+
+        let mut matrix = |plan: &mut Plan, name: String, rows, cols| {
+            let tensor = gguf
+                .tensor(&name)
+                .ok_or_else(|| ModelError::MissingTensor { name: name.clone() })?;
+            used.insert(tensor.name);
+            plan.matrix(gguf, tensor, rows, cols)
+        };
+        matrix(&mut plan, "token_embd.weight".into(), config.vocab_size, d)?;
+        if gguf.tensor("output.weight").is_some() {
+            matrix(&mut plan, "output.weight".into(), config.vocab_size, d)?;
+        }
+        for block in 0..config.block_count {
+            let matrices = [
+                ("attn_q", q, d),
+                ("attn_k", kv, d),
+                ("attn_v", kv, d),
+                ("attn_output", d, q),
+                ("ffn_gate", ff, d),
+                ("ffn_up", ff, d),
+                ("ffn_down", d, ff),
+            ];
+            for (name, rows, cols) in matrices {
+                matrix(&mut plan, format!("blk.{block}.{name}.weight"), rows, cols)?;
+            }
+        }
+
+        let mut vector = |plan: &mut Plan, name: String, len, required| match gguf.tensor(&name) {
+            Some(tensor) => {
+                used.insert(tensor.name);
+                plan.vector(gguf, tensor, len)
+            }
+            None if required => Err(ModelError::MissingTensor { name }),
+            None => Ok(()),
+        };
+        vector(&mut plan, "output_norm.weight".into(), d, true)?;
+        vector(
+            &mut plan,
+            "rope_freqs.weight".into(),
+            config.rope_dimension_count / 2,
+            false,
+        )?;
+        for block in 0..config.block_count {
+            vector(&mut plan, format!("blk.{block}.attn_norm.weight"), d, true)?;
+            vector(&mut plan, format!("blk.{block}.ffn_norm.weight"), d, true)?;
+            // Some llama files have biases too; then all three.
+            let biased =
+                architecture == Architecture::Qwen2 || gguf.tensor(&format!("blk.{block}.attn_q.bias")).is_some();
+            if biased {
+                for (name, len) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
+                    vector(&mut plan, format!("blk.{block}.{name}.bias"), len, true)?;
+                }
+            }
+            if architecture == Architecture::Qwen3 {
+                vector(&mut plan, format!("blk.{block}.attn_q_norm.weight"), head_dim, true)?;
+                vector(&mut plan, format!("blk.{block}.attn_k_norm.weight"), head_dim, true)?;
+            }
+            if architecture == Architecture::BitNet {
+                vector(&mut plan, format!("blk.{block}.attn_sub_norm.weight"), q, true)?;
+                vector(&mut plan, format!("blk.{block}.ffn_sub_norm.weight"), ff, true)?;
+            }
+        }
+        match gguf.tensors().iter().find(|tensor| !used.contains(tensor.name)) {
+            None => Ok(plan),
+            Some(tensor) => Err(ModelError::UnusedTensor {
+                name: tensor.name.to_owned(),
+                architecture: architecture.name(),
+            }),
+        }
+    }
+
+    fn matrix(&mut self, gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, rows: usize, cols: usize) -> Result<(), ModelError> {
+        let format = |source| ModelError::Format {
+            name: tensor.name.to_owned(),
+            source,
+        };
+        let bytes = tensor.offset as usize..(tensor.offset + tensor.bytes) as usize;
+        let stock = match tensor.ty {
+            GgmlType::I8 => {
+                let data = gguf.data(tensor);
+                let layout = Layout::from_header(data).map_err(format)?;
+                let packed = Packed::from_file_bytes(data).map_err(format)?;
+                expect_shape(tensor.name, [packed.cols(), packed.rows()], [cols, rows])?;
+                let bytes = bytes.start + HEADER_BYTES..bytes.end;
+                self.places
+                    .insert(tensor.name.to_owned(), Place::Packed { bytes, layout });
+                return Ok(());
+            }
+            GgmlType::Q8_0 => Ok(Stock::Q8_0),
+            GgmlType::Q4_0 => Ok(Stock::Q4_0),
+            GgmlType::Q4_1 => Ok(Stock::Q4_1),
+            GgmlType::IQ4_NL => Ok(Stock::Iq4Nl),
+            ty => Err(float_type(ty).ok_or_else(|| ModelError::Type {
+                name: tensor.name.to_owned(),
+                ty,
+            })?),
+        };
+        expect_shape(
+            tensor.name,
+            [tensor.columns() as usize, tensor.rows() as usize],
+            [cols, rows],
+        )?;
+        let place = match stock {
+            Err(float) => Place::File {
+                bytes,
+                rows,
+                cols,
+                float,
+            },
+            Ok(stock) => {
+                let layout = stock.layout(rows, cols).map_err(format)?;
+                let start = self.arena_bytes;
+                self.arena_bytes = (start + layout.bytes()).next_multiple_of(ALIGN);
+                self.conversions.push(Conversion {
+                    stock,
+                    shape: (rows, cols),
+                    from: bytes,
+                    layout,
+                });
+                Place::Arena {
+                    bytes: start..start + layout.bytes(),
+                    layout,
+                }
+            }
+        };
+        self.places.insert(tensor.name.to_owned(), place);
+        Ok(())
+    }
+
+    fn vector(&mut self, _gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, len: usize) -> Result<(), ModelError> {
+        let float = float_type(tensor.ty);
+        let float = float.ok_or_else(|| ModelError::Type {
+            name: tensor.name.to_owned(),
+            ty: tensor.ty,
+        })?;
+        if tensor.dims() != [len as u64] {
+            let (expected, found) = (vec![len as u64], tensor.dims().to_vec());
+            return Err(ModelError::Shape {
+                name: tensor.name.to_owned(),
+                expected,
+                found,
+            });
+        }
+        let start = self.vector_floats;
+        self.vector_floats += len;
+        self.vectors
+            .push((tensor.offset as usize..(tensor.offset + tensor.bytes) as usize, float));
+        self.places.insert(
+            tensor.name.to_owned(),
+            Place::Floats {
+                floats: start..start + len,
+            },
+        );
+        Ok(())
+    }
+}
+
+fn float_type(ty: GgmlType) -> Option<Float> {
+    match ty {
+        GgmlType::F32 => Some(Float::F32),
+        GgmlType::F16 => Some(Float::F16),
+        GgmlType::BF16 => Some(Float::Bf16),
+        _ => None,
+    }
+}
+
+fn expect_shape(name: &str, found: [usize; 2], expected: [usize; 2]) -> Result<(), ModelError> {
+    if found == expected {
+        return Ok(());
+    }
+    let [expected, found] = [expected, found].map(|shape| shape.map(|length| length as u64).to_vec());
+    Err(ModelError::Shape {
+        name: name.to_owned(),
+        expected,
+        found,
+    })
+}
+
+impl Place {
+    /// The matrix here, if it is one.
+    pub fn matrix<'a>(&self, file: &'a [u8], arena: &'a [u8]) -> Option<Matrix<'a>> {
+        match self {
+            Place::File {
+                bytes,
+                rows,
+                cols,
+                float,
+            } => Dense::new(*rows, *cols, *float, file.get(bytes.clone())?)
+                .ok()
+                .map(Matrix::Dense),
+            Place::Packed { bytes, layout } => Packed::new(*layout, file.get(bytes.clone())?).ok().map(Matrix::Packed),
+            Place::Arena { bytes, layout } => Packed::new(*layout, arena.get(bytes.clone())?).ok().map(Matrix::Packed),
+            Place::Floats { .. } => None,
+        }
+    }
+
+    /// The vector here, if it is one.
+    pub fn vector<'a>(&self, all: &'a [f32]) -> Option<&'a [f32]> {
+        match self {
+            Place::Floats { floats } => all.get(floats.clone()),
+            _ => None,
+        }
+    }
+}

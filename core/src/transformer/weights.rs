@@ -1,0 +1,50 @@
+use super::Config;
+use halfpi_kernels::format::Matrix;
+
+/// The weights of one layer, by the names of their GGUF tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// `[embedding_length]`
+    pub attn_norm: &'a [f32],
+    /// Queries: `embedding_length` to `head_count * head_dim`.
+    pub attn_q: Matrix<'a>,
+    /// Keys: to `head_count_kv * head_dim`.
+    pub attn_k: Matrix<'a>,
+    /// Values: as the keys.
+    pub attn_v: Matrix<'a>,
+    /// Biases of the three (qwen2).
+    pub attn_bias: Option<[&'a [f32]; 3]>,
+    /// Norms of every head's query and key, `[head_dim]` (qwen3).
+    pub attn_qk_norm: Option<[&'a [f32]; 2]>,
+    /// Norm before the output projection (bitnet).
+    pub attn_sub_norm: Option<&'a [f32]>,
+    /// Output projection: back to `embedding_length`.
+    pub attn_output: Matrix<'a>,
+    /// `[embedding_length]`
+    pub ffn_norm: &'a [f32],
+    /// `embedding_length` to `feed_forward_length`.
+    pub ffn_gate: Matrix<'a>,
+    /// As the gate.
+    pub ffn_up: Matrix<'a>,
+    /// Norm before the down projection (bitnet).
+    pub ffn_sub_norm: Option<&'a [f32]>,
+    /// Back to `embedding_length`.
+    pub ffn_down: Matrix<'a>,
+}
+
+/// A model's weights. [`forward`](Model::forward) runs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    /// The shape that all weights have.
+    pub config: Config,
+    /// A row a token.
+    pub token_embd: Matrix<'a>,
+    /// From the first to the last.
+    pub layers: &'a [Layer<'a>],
+    /// `[embedding_length]`
+    pub output_norm: &'a [f32],
+    /// From channels to tokens: `token_embd` again where the file ties them.
+    pub output: Matrix<'a>,
+    /// Divides the rotary frequencies (llama 3), or empty.
+    pub rope_freqs: &'a [f32],
+}

@@ -1,0 +1,125 @@
+//! Working memory: every buffer of a forward pass, cut from one piece.
+
+use super::Config;
+use halfpi_kernels::format::GROUP;
+use halfpi_kernels::ops::{Int8RowsMut, KvLayout, OpError, scores_len};
+
+/// The buffers of a pass over `n` positions. Rows are positions.
+pub(super) struct Workspace<'a> {
+    /// The residual stream: `n * embedding_length`.
+    pub x: &'a mut [f32],
+    /// Normed input of a block; later what attention gives: `n * max(embedding_length, query_length)`.
+    pub h: &'a mut [f32],
+    /// `n * query_length`
+    pub q: &'a mut [f32],
+    /// `n * kv_length`
+    pub k: &'a mut [f32],
+    /// `n * kv_length`
+    pub v: &'a mut [f32],
+    /// What a block adds to the stream: `n * embedding_length`.
+    pub delta: &'a mut [f32],
+    /// `n * feed_forward_length`
+    pub gate: &'a mut [f32],
+    /// `n * feed_forward_length`
+    pub up: &'a mut [f32],
+    /// Cosines and sines: `n * rope_dimension_count / 2`.
+    pub angles: &'a mut [[f32; 2]],
+    /// Attention scores of every thread.
+    pub scores: &'a mut [f32],
+    /// Quantized input of a product.
+    pub int8: Int8RowsMut<'a>,
+}
+
+/// The widest input of a product.
+fn widest(config: &Config) -> usize {
+    config
+        .embedding_length
+        .max(config.query_length())
+        .max(config.feed_forward_length)
+}
+
+/// Lengths, in floats, of the buffers in the order of [`Workspace`]'s fields, int8's four last.
+fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usize; 14] {
+    let (d, q, kv, ff) = (
+        config.embedding_length,
+        config.query_length(),
+        config.kv_length(),
+        config.feed_forward_length,
+    );
+    let groups = n * widest(config).div_ceil(GROUP);
+    [
+        n * d,
+        n * d.max(q),
+        n * q,
+        n * kv,
+        n * kv,
+        n * d,
+        n * ff,
+        n * ff,
+        n * config.rope_dimension_count,
+        scores_len(layout, threads),
+        (n * widest(config)).div_ceil(4),
+        groups,
+        groups,
+        groups,
+    ]
+    .map(|length| length.next_multiple_of(ALIGN))
+}
+
+/// Buffers start at multiples of a cache line, if the memory does.
+const ALIGN: usize = 16;
+
+/// Floats of working memory for passes over up to `positions` positions with up to `threads` threads.
+pub fn workspace_len(config: &Config, layout: &KvLayout, positions: usize, threads: usize) -> usize {
+    lengths(config, layout, positions, threads).iter().sum()
+}
+
+impl<'a> Workspace<'a> {
+    pub fn new(
+        config: &Config,
+        layout: &KvLayout,
+        n: usize,
+        threads: usize,
+        mut memory: &'a mut [f32],
+    ) -> Result<Self, OpError> {
+        let lengths = lengths(config, layout, n, threads);
+        let (expected, found) = (lengths.iter().sum(), memory.len());
+        if found < expected {
+            return Err(OpError {
+                what: "workspace",
+                expected,
+                found,
+            });
+        }
+        let mut lengths = lengths.into_iter();
+        let mut next = || {
+            let (buffer, rest) = core::mem::take(&mut memory).split_at_mut(lengths.next().unwrap_or(0));
+            memory = rest;
+            buffer
+        };
+        let (d, q, kv, ff) = (
+            config.embedding_length,
+            config.query_length(),
+            config.kv_length(),
+            config.feed_forward_length,
+        );
+        Ok(Workspace {
+            x: &mut next()[..n * d],
+            h: next(),
+            q: &mut next()[..n * q],
+            k: &mut next()[..n * kv],
+            v: &mut next()[..n * kv],
+            delta: &mut next()[..n * d],
+            gate: &mut next()[..n * ff],
+            up: &mut next()[..n * ff],
+            angles: &mut bytemuck::cast_slice_mut(next())[..n * config.rope_dimension_count / 2],
+            scores: next(),
+            int8: Int8RowsMut {
+                codes: bytemuck::cast_slice_mut(next()),
+                scales: next(),
+                sums: next(),
+                offsets: bytemuck::cast_slice_mut(next()),
+            },
+        })
+    }
+}
