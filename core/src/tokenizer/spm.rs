@@ -1,0 +1,156 @@
+//! SentencePiece byte-pair encoding (`tokenizer.ggml.model` = `llama`): merges chosen by the score of what they make
+//! (Kudo & Richardson 2018).
+
+use std::borrow::Cow;
+
+use super::error::TokenizerError;
+use super::fallback::Fallback;
+use super::merge::{Merge, Merger, Symbol};
+use super::table::{Kind, Tokens};
+
+/// What SentencePiece writes for a space.
+pub(super) const SPACE: &str = "▁";
+
+/// Stands for a character that the vocabulary does not have.
+const NO_TOKEN: u32 = u32::MAX;
+
+pub(super) struct Spm {
+    /// The priority of each token that merges may make; the lowest goes first.
+    ranks: Vec<Option<u32>>,
+    fallback: Fallback,
+    /// Whether no token reaches over the beginning of a word, so that words can be merged one by one.
+    words_are_apart: bool,
+    /// The longest token in bytes: nothing longer needs to be looked up.
+    longest: usize,
+}
+
+impl Spm {
+    /// `scores` has one finite score per token.
+    pub(super) fn new(tokens: &Tokens, scores: &[f32], unknown: Option<u32>) -> Result<Self, TokenizerError> {
+        let mut words_are_apart = true;
+        let mut longest = 0;
+        let mut ranks = Vec::with_capacity(tokens.len());
+        for (id, &score) in tokens.ids().zip(scores) {
+            // Control tokens must not come out of ordinary text, and user-defined ones were found before.
+            if tokens.kind(id) != Some(Kind::Normal) {
+                ranks.push(None);
+                continue;
+            }
+            ranks.push(Some(rank(score)));
+            let text = tokens.text(id);
+            longest = longest.max(text.len());
+            let word = trim_spaces(text);
+            words_are_apart &= !word.windows(SPACE.len()).any(|window| window == SPACE.as_bytes());
+        }
+        Ok(Self {
+            ranks,
+            fallback: Fallback::new(tokens, unknown)?,
+            words_are_apart,
+            longest,
+        })
+    }
+
+    /// Appends the ids of `text`, in which spaces are written [`SPACE`].
+    pub(super) fn encode(&self, text: &str, tokens: &Tokens, ids: &mut Vec<u32>) {
+        let from = ids.len();
+        let mut merger = Merger::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (word, after) = rest.split_at(if self.words_are_apart {
+                word_length(rest)
+            } else {
+                rest.len()
+            });
+            rest = after;
+            merger.symbols.clear();
+            merger.symbols.extend(word.char_indices().map(|(start, c)| {
+                let end = start + c.len_utf8();
+                Symbol {
+                    id: self.find(tokens, &word[start..end]).map_or(NO_TOKEN, |merge| merge.id),
+                    start,
+                    end,
+                }
+            }));
+            merger.merge(|left, right| self.find(tokens, &word[left.start..right.end]));
+            for symbol in &merger.symbols {
+                match symbol.id {
+                    NO_TOKEN => self.fallback.encode(&word[symbol.start..symbol.end], from, ids),
+                    id => ids.push(id),
+                }
+            }
+        }
+    }
+
+    /// The token that is written so, if merges may make it.
+    fn find(&self, tokens: &Tokens, text: &str) -> Option<Merge> {
+        if text.len() > self.longest {
+            return None;
+        }
+        let id = tokens.find(text.as_bytes())?;
+        Some(Merge {
+            rank: self.ranks[id as usize]?,
+            id,
+        })
+    }
+}
+
+/// A token as it looks in the text: with spaces.
+pub(super) fn unescape(token: &[u8]) -> Cow<'_, [u8]> {
+    match str::from_utf8(token) {
+        Ok(text) if text.contains(SPACE) => Cow::Owned(text.replace(SPACE, " ").into_bytes()),
+        _ => Cow::Borrowed(token),
+    }
+}
+
+/// Orders scores from the highest to the lowest.
+fn rank(score: f32) -> u32 {
+    // Adding zero makes both zeros the same.
+    let bits = (score + 0.0).to_bits();
+    let ascending = if score.is_sign_negative() && bits << 1 != 0 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
+    !ascending
+}
+
+fn trim_spaces(mut text: &[u8]) -> &[u8] {
+    while let Some(rest) = text.strip_prefix(SPACE.as_bytes()) {
+        text = rest;
+    }
+    text
+}
+
+/// The length of the first word with the spaces before it.
+fn word_length(text: &str) -> usize {
+    let spaces = text.len() - trim_spaces(text.as_bytes()).len();
+    text[spaces..].find(SPACE).map_or(text.len(), |at| spaces + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_follow_scores() {
+        let scores = [
+            3.5,
+            1.0,
+            f32::MIN_POSITIVE,
+            0.0,
+            -f32::MIN_POSITIVE,
+            -1.0,
+            -259.0,
+            f32::MIN,
+        ];
+        assert!(scores.windows(2).all(|pair| rank(pair[0]) < rank(pair[1])));
+        assert_eq!(rank(0.0), rank(-0.0));
+    }
+
+    #[test]
+    fn words_take_the_spaces_before_them() {
+        assert_eq!(word_length("▁▁a▁b"), "▁▁a".len());
+        assert_eq!(word_length("a"), 1);
+        assert_eq!(word_length("▁▁"), 6);
+    }
+}
