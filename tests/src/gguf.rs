@@ -8,7 +8,7 @@ mod draft;
 
 use std::path::PathBuf;
 
-use halfpi::gguf::{Gguf, GgufError};
+use halfpi::gguf::{Gguf, GgufError, Value, Writer};
 
 pub use cases::{cases, small_file};
 
@@ -73,4 +73,43 @@ pub fn walk(gguf: &Gguf<'_>) -> u64 {
         data.iter().for_each(|&byte| add(byte.into()));
     }
     sum
+}
+
+/// Writes a file anew with the library's writer, and panics if it then reads differently.
+pub fn rewrite(gguf: &Gguf<'_>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.copy_metadata(gguf, |_| true).unwrap();
+    for tensor in gguf.tensors() {
+        writer.declare(tensor.name, tensor.dims(), tensor.ty).unwrap();
+    }
+    let mut tensors = writer.write_header(Vec::new()).unwrap();
+    for tensor in gguf.tensors() {
+        // In two pieces, of which one may be empty.
+        let (start, end) = gguf.data(tensor).split_at(tensor.bytes as usize / 2);
+        tensors.write(tensor.name, start).unwrap();
+        tensors.write(tensor.name, end).unwrap();
+    }
+    let bytes = tensors.finish().unwrap();
+
+    let again = Gguf::parse(&bytes).unwrap();
+    // The writer sets the alignment itself. Values are compared as text, because a NaN does not equal itself.
+    let metadata = |file: &Gguf<'_>| -> Vec<String> {
+        let entries = file.metadata().filter(|(key, _)| *key != "general.alignment");
+        entries
+            .map(|(key, value)| {
+                let elements: Vec<Value<'_>> = value.as_array().iter().flatten().collect();
+                format!("{key}: {value:?} {elements:?}")
+            })
+            .collect()
+    };
+    assert_eq!(metadata(&again), metadata(gguf));
+    assert_eq!(again.tensors().len(), gguf.tensors().len());
+    for (copied, tensor) in again.tensors().iter().zip(gguf.tensors()) {
+        assert_eq!(
+            (copied.name, copied.dims(), copied.ty),
+            (tensor.name, tensor.dims(), tensor.ty)
+        );
+        assert_eq!(again.data(copied), gguf.data(tensor));
+    }
+    bytes
 }

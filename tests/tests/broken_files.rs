@@ -7,7 +7,7 @@ use std::{env, fs};
 use halfpi::Error;
 use halfpi::gguf::{Gguf, GgufError, ModelFile};
 use halfpi_tests::alloc::{CountingAllocator, peak_bytes_during};
-use halfpi_tests::gguf::{Case, cases, corpus_directory, small_file, walk};
+use halfpi_tests::gguf::{Case, cases, corpus_directory, rewrite, small_file, walk};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -70,6 +70,15 @@ fn messages_are_short_and_printable() {
             (20..400).contains(&message.len()) && !message.contains(char::is_control),
             "{message:?}"
         );
+    }
+}
+
+/// Twice, because the first time the alignment changes.
+#[test]
+fn good_files_survive_rewriting() {
+    for case in CASES.iter().filter(|case| case.error.is_none()) {
+        let once = rewrite(&Gguf::parse(&case.bytes).unwrap());
+        assert_eq!(rewrite(&Gguf::parse(&once).unwrap()), once, "{}", case.name);
     }
 }
 
