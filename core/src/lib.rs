@@ -10,6 +10,8 @@ pub mod model;
 #[cfg(feature = "std")]
 pub mod sampler;
 #[cfg(feature = "std")]
+pub mod stop;
+#[cfg(feature = "std")]
 pub mod template;
 #[cfg(feature = "std")]
 pub mod tokenizer;
