@@ -100,7 +100,8 @@ def check(path):
         del server
     ok = worst <= TOLERANCE and agreed == tokens > 0
     name = Path(path).name
-    print(f"{'ok ' if ok else 'BAD'} {name}: {agreed} of {tokens} greedy tokens, log-probabilities within {worst:.1e}", flush=True)
+    verdict = "ok " if ok else "BAD"
+    print(f"{verdict} {name}: {agreed} of {tokens} greedy tokens, log-probabilities within {worst:.1e}", flush=True)
     return ok
 
 

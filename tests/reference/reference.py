@@ -64,7 +64,8 @@ class Model:
         reader = gguf.GGUFReader(path)
         self.metadata = read_metadata(reader)
         # GGUF lists dimensions fastest first; the arrays that the reader gives are [rows, cols] as numpy wants them.
-        self.tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+        dequantize = lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        self.tensors = {tensor.name: dequantize(tensor) for tensor in reader.tensors}
 
         arch = self.metadata["general.architecture"]
         if arch not in ROPE_ADJACENT:

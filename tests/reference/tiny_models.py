@@ -18,7 +18,8 @@ import reference
 OUT = reference.HERE.parent / "golden" / "models"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 VOCAB = 283  # 3 special tokens, 256 bytes, 24 merges; odd on purpose: no tile of rows divides it
@@ -176,7 +177,7 @@ def main():
         write_model(path, seed, *spec)
         logits = write_logits(path)
         total += path.stat().st_size
-        print(f"{name:14} {path.stat().st_size:7} bytes, logits {logits.min():.2f} to {logits.max():.2f}, sd {logits.std():.2f}")
+        print(f"{name:14} {path.stat().st_size:7} bytes, logits of standard deviation {logits.std():.2f}")
     print(f"{total} bytes in all")
 
 

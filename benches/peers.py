@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""halfpi and llama.cpp side by side on one GGUF, in one run: prefill (512 tokens) and decode (128 tokens) a second.
+
+    benches/peers.py --model MODEL [--halfpi target/release/halfpi] [--threads 1,2] [--rounds 5] [--load] [--json FILE]
+
+Rounds alternate between the contenders, so that a change of the machine's mood meets both; medians are compared.
+With --load everything is measured a second time while as many busy loops as there are cores run beside it.
+
+llama.cpp comes as `xllamacpp` from PyPI (installed into target/peers-venv where this Python lacks it) and gets the best
+of its settings: flash attention on and off are both measured and the better median counts, as is
+OMP_WAIT_POLICY=passive beside the default, which matters under load. Its model stays loaded and warm, nothing is cached
+between requests, its sampler is greedy, and the figures are its server's own timings. The wheel's CPU features are
+printed: it is built for AVX2, without AVX-512 or VNNI. Where halfpi is missing only llama.cpp is measured, and that is
+said.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMPT, DECODE = 512, 128
+# Under load a spinning barrier can take seconds a token: fewer tokens show it as well.
+DECODE_LOADED = 32
+
+
+def python_with_xllamacpp():
+    """This interpreter if it has xllamacpp, else that of a virtual environment made for it."""
+    if subprocess.run([sys.executable, "-c", "import xllamacpp"], capture_output=True).returncode == 0:
+        return sys.executable
+    directory = ROOT / "target" / "peers-venv"
+    python = directory / "bin" / "python"
+    if not python.exists():
+        print(f"installing xllamacpp into {directory}", file=sys.stderr)
+        venv.create(directory, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "xllamacpp"], check=True)
+    return python
+
+
+class LlamaCpp:
+    """A llama.cpp that stays loaded in a process of its own and measures when asked."""
+
+    def __init__(self, python, model, threads, flash, passive):
+        env = os.environ | ({"OMP_WAIT_POLICY": "passive"} if passive else {})
+        command = [python, __file__, "--worker", json.dumps({"model": str(model), "threads": threads, "flash": flash})]
+        self.process = subprocess.Popen(
+            command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.name = f"flash {'on' if flash else 'off'}{', passive' if passive else ''}"
+        self.info = self.read()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):  # llama.cpp prints lines of its own
+                return json.loads(line)
+        raise RuntimeError(f"llama.cpp ended with status {self.process.wait()}")
+
+    def measure(self, decode, start):
+        self.process.stdin.write(json.dumps({"decode": decode, "start": start}) + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def worker(spec):
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = spec["model"]
+    params.n_ctx = 1024
+    params.n_parallel = 1
+    params.n_gpu_layers = 0
+    params.n_batch = params.n_ubatch = PROMPT
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec["threads"]
+    params.flash_attn_type = int(spec["flash"])
+    params.cache_prompt = False
+    params.cache_ram_mib = 0
+    params.n_ctx_checkpoints = 0
+    params.fit_params = False
+    params.warmup = True
+    params.verbosity = 0
+    server = xllamacpp.Server(params)
+    # Ids across the vocabulary of any model; what they say does not change the time.
+    prompt = [100 + i * 7919 % 20000 for i in range(PROMPT)]
+    greedy = dict(ignore_eos=True, temperature=0.0, samplers=["top_k"], top_k=1, cache_prompt=False, stream=False)
+
+    def timings(ids, n):
+        return server.handle_completions(greedy | dict(prompt=ids, n_predict=n))["timings"]
+
+    timings(prompt, 8)
+    print(json.dumps({"version": xllamacpp.__version__, "features": xllamacpp.get_system_info()}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        prefill = timings(prompt, 1)
+        decode = timings(prompt[: max(request["start"], 1)], request["decode"])
+        assert prefill["prompt_n"] == PROMPT and decode["predicted_n"] == request["decode"], (prefill, decode)
+        result = {"prefill": prefill["prompt_per_second"], "decode": decode["predicted_per_second"]}
+        print(json.dumps(result), flush=True)
+
+
+def measure_halfpi(binary, model, threads):
+    command = [binary, "bench", "--model", model, "--threads", str(threads), "--json"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {
+        "prefill": report["prefill_tokens_per_second"],
+        "decode": report["decode_tokens_per_second"],
+        # Positions in the KV cache when decoding begins.
+        "start": report.get("decode_start_tokens", 0),
+    }
+
+
+def compare(args, python, threads, loaded):
+    """Medians of every contender at this number of threads: {name: {prefill, decode}}."""
+    policies = (False, True) if threads > 1 else (False,)
+    peers = [LlamaCpp(python, args.model, threads, flash, passive) for flash in (False, True) for passive in policies]
+    # A first run of each warms it; halfpi's also says where its decode begins, and llama.cpp is asked for the same.
+    start = measure_halfpi(args.halfpi, args.model, threads)["start"] if args.halfpi else 0
+    rounds = {}
+    for n in range(args.rounds):
+        for peer in peers if n % 2 else reversed(peers):
+            result = peer.measure(DECODE_LOADED if loaded else DECODE, start)
+            rounds.setdefault(peer.name, []).append(result)
+        if args.halfpi:
+            rounds.setdefault("halfpi", []).append(measure_halfpi(args.halfpi, args.model, threads))
+    for peer in peers:
+        peer.close()
+    medians = {
+        name: {key: statistics.median(result[key] for result in results) for key in ("prefill", "decode")}
+        for name, results in rounds.items()
+    }
+    return medians, peers[0].info
+
+
+def report(threads, loaded, medians):
+    ours = medians.pop("halfpi", None)
+    state = "loaded" if loaded else "alone"
+    rows = []
+    for key in ("prefill", "decode"):
+        best = max(medians, key=lambda name: medians[name][key])
+        row = {"threads": threads, "state": state, "what": key, "llama_cpp": medians[best][key], "settings": best}
+        line = f"{state:7} threads {threads}  {key:8} llama.cpp {row['llama_cpp']:8.1f} ({best})"
+        if ours:
+            row |= {"halfpi": ours[key], "ratio": ours[key] / row["llama_cpp"]}
+            line += f"  halfpi {ours[key]:8.1f}  ratio {row['ratio']:.2f}"
+        print(line, flush=True)
+        rows.append(row)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description="halfpi and llama.cpp side by side: tokens a second")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help="a GGUF that both read")
+    parser.add_argument("--halfpi", type=Path, default=ROOT / "target" / "release" / "halfpi")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--load", action="store_true", help="measure again beside busy loops, one a core")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args()
+    if args.worker:
+        return worker(json.loads(args.worker))
+    if not args.model or not args.model.is_file():
+        parser.error(f"--model must name a GGUF file, not {args.model}")
+    if not args.halfpi.is_file():
+        print(f"no halfpi at {args.halfpi} (cargo build --release -p halfpi-cli): measuring llama.cpp alone")
+        args.halfpi = None
+
+    python = python_with_xllamacpp()
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start")
+    rows, described = [], False
+    for loaded in (False, True) if args.load else (False,):
+        busy = [sys.executable, "-c", "while True: pass"]
+        loops = [subprocess.Popen(busy) for _ in range(os.cpu_count() if loaded else 0)]
+        try:
+            for threads in map(int, args.threads.split(",")):
+                medians, info = compare(args, python, threads, loaded)
+                if not described:
+                    print(f"xllamacpp {info['version']}: {info['features']}")
+                    described = True
+                rows += report(threads, loaded, medians)
+        finally:
+            for loop in loops:
+                loop.kill()
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
