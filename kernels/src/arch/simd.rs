@@ -4,7 +4,7 @@ use crate::format::GROUP;
 
 /// Sixteen f32 lanes of one instruction set.
 ///
-/// Every implementation gives the same bits for the same input. So nothing here fuses a multiplication with an
+/// Every implementation gives the same bits for the same input, a NaN's sign and payload apart. So nothing here fuses a multiplication with an
 /// addition, and [`sum`](Simd::sum) adds in one fixed order: lane `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
 ///
 /// # Safety
@@ -107,7 +107,8 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// e to the power of each lane; at most 2 units in the last place off, 0 below -87.3.
+    /// e to the power of each lane, taken as -87.3 below that and as 88 above and where it is NaN; at most 2 units in
+    /// the last place off.
     ///
     /// Cody and Waite's reduction and the polynomial of Cephes' `expf` (S. Moshier).
     #[inline(always)]

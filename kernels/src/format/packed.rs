@@ -45,6 +45,14 @@ impl Codes {
         }
     }
 
+    /// The bits of a byte that hold a code, once it is shifted down.
+    const fn mask(&self) -> u8 {
+        match self {
+            Codes::Int8 => 0xff,
+            Codes::Codebook4(_) => 0x0f,
+        }
+    }
+
     /// Bytes of one row tile's group of 32 columns.
     pub(crate) const fn group_bytes(&self) -> usize {
         TILE_ROWS * GROUP * self.bits() / 8
@@ -198,7 +206,7 @@ impl Layout {
         let slot = codes
             .get_mut(byte)
             .ok_or(FormatError::OutOfRange { index: byte, len })?;
-        *slot |= code << shift;
+        *slot |= (code & self.codes.mask()) << shift;
         Ok(())
     }
 
@@ -261,6 +269,11 @@ impl Layout {
         };
         if header[7] > 1 {
             return Err(FormatError::Header { field: "flags" });
+        }
+        if header[20..32].iter().chain(&header[48..]).any(|&byte| byte != 0) {
+            return Err(FormatError::Header {
+                field: "reserved bytes",
+            });
         }
         let scales = match u32_at(16) {
             0 => ScaleGroup::Row,
@@ -370,8 +383,7 @@ impl<'a> Packed<'a> {
 
     fn code_unchecked_bounds(&self, row: usize, col: usize) -> u8 {
         let (byte, shift) = self.layout.code_position(row, col);
-        let mask = if self.layout.codes.bits() == 8 { 0xff } else { 0x0f };
-        (self.data[byte] >> shift) & mask
+        (self.data[byte] >> shift) & self.layout.codes.mask()
     }
 
     /// The int8 value of one weight's code.

@@ -58,7 +58,7 @@ pub struct QuantizeOut<'a> {
 impl Int8RowsMut<'_> {
     /// Quantizes `x`, `[position][cols]`, with scales of `absmax / 127`, rounding to nearest even.
     ///
-    /// NaN becomes -127 codes; infinities make the scale infinite, so that they show in the result.
+    /// NaN becomes code 127; infinities make the scale infinite, so that they show in the result.
     ///
     /// # Errors
     /// [`OpError`] if `cols` is not a multiple of 32, `x` not a whole number of rows, or this memory too small.
@@ -69,13 +69,14 @@ impl Int8RowsMut<'_> {
         x: &[f32],
         cols: usize,
     ) -> Result<Int8Rows<'_>, OpError> {
-        if cols == 0 || !cols.is_multiple_of(GROUP) || !x.len().is_multiple_of(cols) {
+        if cols == 0 || !cols.is_multiple_of(GROUP) {
             return Err(OpError {
-                what: "quantize: x",
-                expected: cols.next_multiple_of(GROUP),
-                found: x.len(),
+                what: "quantize: cols, a multiple of 32",
+                expected: GROUP,
+                found: cols,
             });
         }
+        OpError::exact("quantize: x", x.len() / cols * cols, x.len())?;
         let groups = x.len() / GROUP;
         OpError::at_least("quantize: codes", x.len(), self.codes.len())?;
         OpError::at_least("quantize: scales", groups, self.scales.len())?;

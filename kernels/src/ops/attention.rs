@@ -27,7 +27,7 @@ pub struct Attention<'a> {
 
 /// Floats of working memory that [`attention`] needs.
 pub fn scores_len(layout: &KvLayout, threads: usize) -> usize {
-    layout.positions * BLOCK * threads
+    (layout.positions * BLOCK).saturating_mul(threads)
 }
 
 /// One query head at one position.
@@ -60,7 +60,7 @@ pub fn attention(
     call: Attention<'_>,
 ) -> Result<(), OpError> {
     let layout = *cache.layout();
-    let row = call.heads * layout.head_dim;
+    let row = call.heads.saturating_mul(layout.head_dim);
     if call.heads == 0 || !call.heads.is_multiple_of(layout.heads) {
         return Err(OpError {
             what: "attention: heads",

@@ -54,7 +54,7 @@ pub fn matmul(
         let (rows, cols) = (product.weight.rows(), product.weight.cols());
         let positions = x.floats.len() / cols;
         OpError::exact("matmul: x", positions * cols, x.floats.len())?;
-        OpError::exact("matmul: out", positions * rows, product.out.len())?;
+        OpError::exact("matmul: out", positions.saturating_mul(rows), product.out.len())?;
         if let Some(int8) = &x.int8 {
             OpError::exact("matmul: int8 columns", cols, int8.cols)?;
             OpError::exact("matmul: int8 positions", positions, int8.positions())?;

@@ -48,7 +48,7 @@ pub fn rope_angles(rope: &Rope<'_>, first: usize, out: &mut [[f32; 2]]) -> Resul
         let frequency = libm::pow(f64::from(rope.freq_base), exponent) / (f64::from(rope.scale) * factor);
         for (position, row) in out.chunks_exact_mut(pairs).enumerate() {
             // In f64, since an angle of many turns would lose its fraction in f32.
-            let (sin, cos) = libm::sincos((first + position) as f64 * frequency);
+            let (sin, cos) = libm::sincos((first as f64 + position as f64) * frequency);
             row[pair] = [cos as f32, sin as f32];
         }
     }
@@ -66,18 +66,19 @@ pub fn rope(
     head_dim: usize,
     x: &mut [f32],
 ) -> Result<(), OpError> {
-    if positions == 0 || head_dim == 0 || !x.len().is_multiple_of(positions * head_dim) {
+    let one_head = positions.saturating_mul(head_dim);
+    if one_head == 0 || x.is_empty() || !x.len().is_multiple_of(one_head) {
         return Err(OpError {
             what: "rope: x",
-            expected: positions * head_dim,
+            expected: one_head,
             found: x.len(),
         });
     }
     let half = angles.len() / positions;
-    if !angles.len().is_multiple_of(positions) || half == 0 || half * 2 > head_dim {
+    if !angles.len().is_multiple_of(positions) || half == 0 || half > head_dim / 2 {
         return Err(OpError {
             what: "rope: angles",
-            expected: positions * head_dim / 2,
+            expected: one_head / 2,
             found: angles.len(),
         });
     }

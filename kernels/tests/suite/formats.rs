@@ -1,0 +1,357 @@
+//! Packed formats: llama.cpp's blocks against their definitions, the header, and what is refused.
+
+use crate::common::Rng;
+use crate::oracle::half_value;
+use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::{
+    Codes, Dense, Float, FormatError, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS, tables,
+};
+
+const STOCK: [Stock; 4] = [Stock::Q8_0, Stock::Q4_0, Stock::Q4_1, Stock::Iq4Nl];
+
+/// Random blocks with small scales, as a file holds them.
+fn blocks(rng: &mut Rng, stock: Stock, rows: usize, cols: usize) -> Vec<u8> {
+    let mut blocks = rng.bytes(rows * cols / GROUP * stock.block_bytes());
+    for block in blocks.chunks_exact_mut(stock.block_bytes()) {
+        block[..2].copy_from_slice(&rng.scale());
+        if stock == Stock::Q4_1 {
+            block[2..4].copy_from_slice(&rng.scale());
+        }
+    }
+    blocks
+}
+
+/// ggml's `dequantize_row_*` (ggml-quants.c), for one block.
+fn dequantize_block(stock: Stock, block: &[u8]) -> [f64; GROUP] {
+    const KVALUES_IQ4NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+    let half_at = |at: usize| half_value(u16::from_le_bytes([block[at], block[at + 1]]));
+    let d = half_at(0);
+    core::array::from_fn(|i| {
+        let nibble = |codes: &[u8]| if i < 16 { codes[i] & 0xf } else { codes[i - 16] >> 4 };
+        match stock {
+            Stock::Q8_0 => d * f64::from(block[2 + i] as i8),
+            Stock::Q4_0 => d * (f64::from(nibble(&block[2..])) - 8.0),
+            Stock::Q4_1 => d * f64::from(nibble(&block[4..])) + half_at(2),
+            Stock::Iq4Nl => d * f64::from(KVALUES_IQ4NL[usize::from(nibble(&block[2..]))]),
+        }
+    })
+}
+
+/// Packs row tiles in the given portions.
+fn pack(stock: Stock, rows: usize, cols: usize, blocks: &[u8], tiles_at_once: usize) -> Vec<u8> {
+    let layout = stock.layout(rows, cols).unwrap();
+    let tiles = rows.div_ceil(TILE_ROWS);
+    let mut bytes = vec![0xaa; layout.bytes()];
+    let (codes, rest) = bytes.split_at_mut(layout.scales_offset());
+    let (scales, minima) = rest.split_at_mut(layout.scales_bytes());
+    for first in (0..tiles).step_by(tiles_at_once) {
+        let last = tiles.min(first + tiles_at_once);
+        let part = |of: usize| of / tiles * first..of / tiles * last;
+        let (codes_part, scales_part, minima_part) = (part(codes.len()), part(scales.len()), part(minima.len()));
+        stock
+            .pack_tiles(
+                (rows, cols),
+                blocks,
+                first..last,
+                &mut codes[codes_part],
+                &mut scales[scales_part],
+                &mut minima[minima_part],
+            )
+            .unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn stock_blocks_pack_without_loss() {
+    let mut rng = Rng::new(60);
+    for stock in STOCK {
+        for (rows, cols) in [(1, 32), (15, 64), (16, 96), (17, 576), (70, 160)] {
+            let blocks = blocks(&mut rng, stock, rows, cols);
+            let bytes = pack(stock, rows, cols, &blocks, usize::MAX / 2);
+            for tiles_at_once in [1, 2] {
+                assert_eq!(
+                    pack(stock, rows, cols, &blocks, tiles_at_once),
+                    bytes,
+                    "{stock:?}, {rows} x {cols}"
+                );
+            }
+            let packed = Packed::new(stock.layout(rows, cols).unwrap(), &bytes).unwrap();
+            let matrix = Matrix::Packed(packed);
+            let mut found = vec![f32::NAN; cols];
+            for (row, blocks) in blocks.chunks_exact(cols / GROUP * stock.block_bytes()).enumerate() {
+                matrix.dequantize_row(row, &mut found).unwrap();
+                let expected = blocks
+                    .chunks_exact(stock.block_bytes())
+                    .flat_map(|b| dequantize_block(stock, b));
+                for (expected, found) in expected.zip(&found) {
+                    // ggml rounds the product to f32, then the sum.
+                    let tolerance = f64::from(f32::EPSILON) * if stock == Stock::Q4_1 { 4.0 } else { 0.0 };
+                    assert!(
+                        (expected - f64::from(*found)).abs() <= tolerance,
+                        "{stock:?}: {expected} is {found}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_rows_are_zero() {
+    let mut rng = Rng::new(61);
+    for stock in STOCK {
+        let bytes = pack(stock, 3, 64, &blocks(&mut rng, stock, 3, 64), 1);
+        let layout = stock.layout(3, 64).unwrap();
+        for step in bytes[..layout.codes_bytes()].chunks_exact(64) {
+            assert_eq!(step[3 * 4..], [0; 52]);
+        }
+        for scales in bytes[layout.scales_offset()..].chunks_exact(TILE_ROWS * 2) {
+            assert_eq!(scales[3 * 2..], [0; 26]);
+        }
+    }
+}
+
+#[test]
+fn stock_packing_refuses_other_lengths() {
+    let stock = Stock::Q4_1;
+    let (rows, cols) = (20, 64);
+    let (codes, scales) = (2 * 512, 2 * 64);
+    let try_pack = |blocks: usize, tiles, codes: usize, scales: usize, minima: usize| {
+        let (blocks, mut codes) = (vec![0; blocks], vec![0; codes]);
+        let (mut scales, mut minima) = (vec![0; scales], vec![0; minima]);
+        stock.pack_tiles((rows, cols), &blocks, tiles, &mut codes, &mut scales, &mut minima)
+    };
+    let length = |what, expected, found| Err(FormatError::Length { what, expected, found });
+    assert_eq!(try_pack(800, 0..2, codes, scales, scales), Ok(()));
+    assert_eq!(try_pack(799, 0..2, codes, scales, scales), length("blocks", 800, 799));
+    assert_eq!(
+        try_pack(800, 0..2, codes + 1, scales, scales),
+        length("codes", codes, codes + 1)
+    );
+    assert_eq!(try_pack(800, 0..2, codes, 0, scales), length("scales", scales, 0));
+    assert_eq!(try_pack(800, 0..2, codes, scales, 0), length("minima", scales, 0));
+    let out_of_range = |index| Err(FormatError::OutOfRange { index, len: 2 });
+    assert_eq!(try_pack(800, 0..3, codes, scales, scales), out_of_range(3));
+    #[expect(clippy::reversed_empty_ranges)]
+    let reversed = 2..1;
+    assert_eq!(try_pack(800, reversed, codes, scales, scales), out_of_range(1));
+    assert_eq!(stock.layout(20, 65), Err(FormatError::Columns { cols: 65 }));
+}
+
+#[test]
+fn codes_are_read_where_they_were_written() {
+    let mut rng = Rng::new(62);
+    let (rows, cols) = (19, 64);
+    for codes in [Codes::Int8, Codes::Codebook4(tables::PHI)] {
+        let layout = Layout::new(rows, cols, codes, ScaleGroup::Row, false).unwrap();
+        let expected = rng.bytes(rows * cols);
+        let mut bytes = vec![0; layout.bytes()];
+        let one = half::f16::from_f32(1.0).to_le_bytes();
+        for scale in bytes[layout.scales_offset()..].chunks_exact_mut(2) {
+            scale.copy_from_slice(&one);
+        }
+        for (i, &code) in expected.iter().enumerate() {
+            let codes = &mut bytes[..layout.codes_bytes()];
+            layout.write_code(codes, i / cols, i % cols, code).unwrap();
+        }
+        let packed = Packed::new(layout, &bytes).unwrap();
+        let mut row = vec![0.0; cols];
+        for (i, &code) in expected.iter().enumerate() {
+            let (code, value) = match codes {
+                Codes::Int8 => (code, code as i8),
+                Codes::Codebook4(table) => (code & 15, table[usize::from(code & 15)]),
+            };
+            assert_eq!(
+                packed.code(i / cols, i % cols),
+                Ok(code),
+                "only the low bits of a code count"
+            );
+            Matrix::Packed(packed).dequantize_row(i / cols, &mut row).unwrap();
+            assert_eq!(row[i % cols], f32::from(value));
+        }
+
+        let refused = |row, col| layout.write_code(&mut [0; 8], row, col, 0).is_err() && packed.code(row, col).is_err();
+        assert!(refused(rows, 0) && refused(0, cols) && refused(usize::MAX, usize::MAX));
+        assert!(
+            layout.write_code(&mut [0; 8], 18, 63, 0).is_err(),
+            "a buffer that is too short"
+        );
+    }
+}
+
+fn layouts() -> Vec<Layout> {
+    let mut all = Vec::new();
+    for codes in [Codes::Int8, Codes::Codebook4(tables::IQ4_NL)] {
+        for scales in [ScaleGroup::Row, ScaleGroup::Columns(32), ScaleGroup::Columns(128)] {
+            for minima in [false, true] {
+                all.push(Layout::new(21, 384, codes, scales, minima).unwrap());
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn headers_say_what_the_layout_is() {
+    for layout in layouts() {
+        let mut file = layout.header().to_vec();
+        assert_eq!(Layout::from_header(&file), Ok(layout));
+        file.resize(HEADER_BYTES + layout.bytes(), 0);
+        let packed = Packed::from_file_bytes(&file).unwrap();
+        assert_eq!(packed.layout(), &layout);
+        assert_eq!(
+            (packed.rows(), packed.cols(), packed.codes()),
+            (21, 384, layout.codes())
+        );
+        assert_eq!(packed.bytes(), layout.bytes());
+        for len in 0..file.len() {
+            let error = Packed::from_file_bytes(&file[..len]).unwrap_err();
+            assert!(matches!(error, FormatError::Length { found, .. } if found == len || found == len - HEADER_BYTES));
+        }
+        file.push(0);
+        assert!(matches!(
+            Packed::from_file_bytes(&file),
+            Err(FormatError::Length { .. })
+        ));
+    }
+}
+
+/// Every value of every byte, and random ones, give a layout that is sound or an error.
+#[test]
+fn hostile_headers_are_refused_or_make_sense() {
+    let check = |header: &[u8]| {
+        if let Ok(layout) = Layout::from_header(header) {
+            let groups = (layout.bytes() - layout.codes_bytes()) / layout.scales_bytes();
+            assert_eq!(groups, 1 + usize::from(layout.minima_offset().is_some()));
+            assert_eq!(
+                layout.minima_offset().unwrap_or(layout.bytes()),
+                layout.codes_bytes() + layout.scales_bytes()
+            );
+            assert_eq!(Layout::from_header(&layout.header()), Ok(layout));
+            let _ = Packed::new(layout, &[0; 4096]);
+        }
+    };
+    let mut rng = Rng::new(63);
+    for layout in layouts() {
+        for at in 0..HEADER_BYTES {
+            for byte in 0..=u8::MAX {
+                let mut header = layout.header();
+                header[at] = byte;
+                check(&header);
+            }
+        }
+        for _ in 0..20_000 {
+            let mut header = layout.header();
+            for _ in 0..=rng.below(4) {
+                let at = 6 + rng.below(42);
+                header[at] = [0, 1, 0x7f, 0x80, 0xff, rng.bits() as u8][rng.below(6)];
+            }
+            check(&header);
+        }
+    }
+}
+
+#[test]
+fn hostile_headers_are_told_apart() {
+    let good = Layout::new(16, 64, Codes::Codebook4(tables::PHI), ScaleGroup::Row, false).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut header = good.header();
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        Layout::from_header(&header)
+    };
+    let huge = 0x7fff_ffe0u32.to_le_bytes();
+    assert_eq!(with(0, b"GGUF"), Err(FormatError::Magic));
+    assert_eq!(with(4, &[2, 0]), Err(FormatError::Version { found: 2 }));
+    assert_eq!(with(6, &[5]), Err(FormatError::Header { field: "code width" }));
+    assert_eq!(with(7, &[2]), Err(FormatError::Header { field: "flags" }));
+    assert_eq!(with(8, &[0; 4]), Err(FormatError::Shape { rows: 0, cols: 64 }));
+    assert_eq!(with(12, &[0; 4]), Err(FormatError::Shape { rows: 16, cols: 0 }));
+    assert_eq!(with(12, &[65, 0, 0, 0]), Err(FormatError::Columns { cols: 65 }));
+    assert!(matches!(with(8, &[0xff; 8]), Err(FormatError::Shape { .. })));
+    assert_eq!(
+        with(8, &[huge, huge].concat()).is_ok(),
+        cfg!(target_pointer_width = "64")
+    );
+    for group in [1u32, 31, 33, 96, 128, u32::MAX] {
+        let expected = FormatError::ScaleGroup {
+            group: group as usize,
+            cols: 64,
+        };
+        assert_eq!(with(16, &group.to_le_bytes()), Err(expected));
+    }
+    assert_eq!(with(40, &[0x80]), Err(FormatError::Header { field: "table" }));
+    assert_eq!(
+        with(20, &[1]),
+        Err(FormatError::Header {
+            field: "reserved bytes"
+        })
+    );
+    assert_eq!(
+        with(127, &[1]),
+        Err(FormatError::Header {
+            field: "reserved bytes"
+        })
+    );
+}
+
+#[test]
+fn views_refuse_other_lengths() {
+    let layout = Layout::new(1, 32, Codes::Int8, ScaleGroup::Row, false).unwrap();
+    assert!(matches!(
+        Packed::new(layout, &[0; 543]),
+        Err(FormatError::Length {
+            expected: 544,
+            found: 543,
+            ..
+        })
+    ));
+    assert!(Packed::new(layout, &[0; 544]).is_ok());
+    assert!(matches!(
+        Dense::new(2, 3, Float::F16, &[0; 11]),
+        Err(FormatError::Length {
+            expected: 12,
+            found: 11,
+            ..
+        })
+    ));
+    for (rows, cols) in [(0, 3), (3, 0), (usize::MAX, 2), (usize::MAX / 2, 1)] {
+        assert_eq!(
+            Dense::new(rows, cols, Float::F32, &[]).err(),
+            Some(FormatError::Shape { rows, cols })
+        );
+    }
+    assert!(Layout::new(1, 64, Codes::Int8, ScaleGroup::Columns(0), false).is_err());
+
+    let dense = Matrix::Dense(Dense::new(2, 3, Float::F16, &[0; 12]).unwrap());
+    let memory = [0; 544];
+    let packed = Matrix::Packed(Packed::new(layout, &memory).unwrap());
+    for matrix in [dense, packed] {
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let mut row = vec![1.0; cols + 1];
+        let too_far = FormatError::OutOfRange { index: rows, len: rows };
+        assert_eq!(matrix.dequantize_row(rows, &mut row[..cols]), Err(too_far));
+        for found in [cols - 1, cols + 1] {
+            let expected = FormatError::Length {
+                what: "row",
+                expected: cols,
+                found,
+            };
+            assert_eq!(matrix.dequantize_row(0, &mut row[..found]), Err(expected));
+        }
+        assert_eq!(matrix.dequantize_row(0, &mut row[..cols]), Ok(()));
+        assert_eq!(row[..cols], vec![0.0; cols]);
+    }
+}
+
+/// The ladder's steps are φ apart, as nearly as whole numbers up to 89 can be.
+#[test]
+fn the_phi_ladder_is_geometric() {
+    let phi = (1.0 + 5f64.sqrt()) / 2.0;
+    let (positive, negative) = tables::PHI.split_at(8);
+    for (i, (&p, &n)) in positive.iter().zip(negative).enumerate() {
+        assert_eq!(p, -n, "bit 3 is the sign");
+        let ideal = phi.powi(i as i32 + 4) / 5f64.sqrt();
+        assert!((f64::from(p) / ideal - 1.0).abs() < 0.022, "{p} is not near {ideal}");
+    }
+}
