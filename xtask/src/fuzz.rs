@@ -64,7 +64,8 @@ pub fn run_all(context: &Context) -> Outcome {
     }
 }
 
-/// Runs one target. Returns libFuzzer's last word, or the end of what it printed, which names the input that failed.
+/// Runs one target. Returns libFuzzer's last word, or what it printed from the first error on, which names the
+/// input that failed.
 fn fuzz(context: &Context, tools: &Path, target: &str, seconds: u32, logs: &Path) -> Result<String, String> {
     let path = logs.join(format!("{target}.log"));
     let io = |e: std::io::Error| format!("{}: {e}", path.display());
@@ -91,10 +92,17 @@ fn fuzz(context: &Context, tools: &Path, target: &str, seconds: u32, logs: &Path
     let lines: Vec<&str> = text.lines().collect();
     match lines.iter().rfind(|line| line.starts_with("Done ")) {
         Some(done) if status.success() => Ok(done.to_string()),
-        _ => Err(format!(
-            "{status}\n{}",
-            lines[lines.len().saturating_sub(60)..].join("\n")
-        )),
+        _ => {
+            let begin = lines
+                .iter()
+                .position(|line| line.contains("panicked at") || line.contains("ERROR: "));
+            let first = begin.unwrap_or(lines.len().saturating_sub(60));
+            Err(format!(
+                "{status}\n{}\nall of it: {}",
+                lines[first..].join("\n"),
+                path.display()
+            ))
+        }
     }
 }
 
