@@ -98,9 +98,14 @@ pub fn all(context: &Context) -> Vec<Step> {
 
 fn fmt(context: &Context) -> Outcome {
     component("fmt", "rustfmt")?;
-    Ok(run(context
-        .cargo(["fmt", "--all", "--check"])
-        .current_dir(&context.root))?)
+    run(&mut context.cargo(["fmt", "--all", "--check"]))?;
+    // The fuzz targets are a workspace of their own: nobody else should build a fuzzer.
+    Ok(run(&mut context.cargo([
+        "fmt",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--check",
+    ]))?)
 }
 
 fn clippy(context: &Context) -> Outcome {
