@@ -2,8 +2,7 @@
 //!
 //! Where rustup cannot be reached, the library is built once from Debian's `rust-src` of the same version as the
 //! compiler and kept in the cache, in a sysroot of its own: `rustlib/` with a link to the host's libraries, Rust's
-//! source and the libraries built from it. A two-line `rustc` points the installed compiler at that sysroot, so the
-//! toolchain itself stays as it is and a plain `cargo build --target T` works.
+//! source and the libraries built from it. The installed toolchain stays as it is; `--sysroot` points it there.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -46,10 +45,17 @@ pub fn cargo<const N: usize>(context: &Context, target: &Target, args: [&str; N]
     if apt::is_available() {
         let toolchain = Toolchain::open(context)?;
         toolchain.add(context, target)?;
-        // clippy-driver asks no rustc for its sysroot.
+        // The path is part of what cargo compares, so a sysroot in another place means another build.
+        let flags = format!(
+            "target.{}.rustflags=['--sysroot', '{}']",
+            target.triple,
+            toolchain.sysroot().display()
+        );
         cargo
-            .env("RUSTC", toolchain.rustc())
-            .env("SYSROOT", toolchain.sysroot());
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .arg("--config")
+            .arg(flags);
     } else if find_program("rustup").is_some() {
         run(Command::new("rustup").args(["target", "add", target.triple]))?;
     } else {
@@ -109,6 +115,7 @@ impl Toolchain {
         Ok(toolchain)
     }
 
+    /// A script that makes the compiler take Rust's source from the sysroot too, which no flag does.
     fn rustc(&self) -> PathBuf {
         self.directory.join("rustc")
     }
