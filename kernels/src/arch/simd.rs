@@ -12,6 +12,10 @@ use crate::format::GROUP;
 /// `inline(always)`, so the `#[target_feature]` entry points in [`Kernels`](super::Kernels) are that function).
 /// Pointers need no alignment.
 pub(crate) trait Simd: Copy {
+    /// Whether there are registers for twice as many sums as [`attend`](crate::ops) needs, which hides the latency of
+    /// additions.
+    const WIDE: bool = false;
+
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self;
     /// Reads 16 floats.

@@ -119,7 +119,6 @@ pub struct Activations<'a> {
 pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: QuantizeOut<'_>) {
     // SAFETY: every pointer below is at a whole group of 32 within its slice.
     unsafe {
-        let absmax = |group: *const f32, so_far: V| V::load(group.add(16)).abs().max(V::load(group).abs().max(so_far));
         let mut row_max = V::splat(0.0);
         if per_row {
             for group in x.chunks_exact(GROUP) {
@@ -133,12 +132,9 @@ pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: Quanti
                 absmax(group.as_ptr(), V::splat(0.0))
             }
             .max_lane();
-            let inverse = V::splat(if max > 0.0 { 127.0 / max } else { 0.0 });
-            let code = |at: usize| {
-                let scaled = V::load(group.as_ptr().add(at)).mul(inverse);
-                scaled.min(V::splat(127.0)).max(V::splat(-127.0)).round()
-            };
-            let (low, high) = (code(0), code(16));
+            let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+            let low = to_codes(V::load(group.as_ptr()), inverse);
+            let high = to_codes(V::load(group.as_ptr().add(16)), inverse);
             let codes = out.codes[g * GROUP..(g + 1) * GROUP].as_mut_ptr();
             low.store_i8(codes);
             high.store_i8(codes.add(16));
@@ -149,5 +145,30 @@ pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: Quanti
             out.sums[g] = scale * sum;
             out.offsets[g] = sum as i32 * -128;
         }
+    }
+}
+
+/// The larger of what there is and 32 absolute values, lane by lane.
+///
+/// # Safety
+/// `V`'s instruction set is present; 32 floats are there.
+#[inline(always)]
+unsafe fn absmax<V: Simd>(group: *const f32, so_far: V) -> V {
+    // SAFETY: as this function's contract.
+    unsafe { V::load(group.add(16)).abs().max(V::load(group).abs().max(so_far)) }
+}
+
+/// The whole numbers in -127..=127 nearest to `x * inverse_scale`.
+///
+/// # Safety
+/// `V`'s instruction set is present.
+#[inline(always)]
+pub(super) unsafe fn to_codes<V: Simd>(x: V, inverse_scale: f32) -> V {
+    // SAFETY: as this function's contract.
+    unsafe {
+        x.mul(V::splat(inverse_scale))
+            .min(V::splat(127.0))
+            .max(V::splat(-127.0))
+            .round()
     }
 }

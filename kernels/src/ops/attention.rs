@@ -125,12 +125,9 @@ pub fn attention(
 pub(crate) unsafe fn attend<V: Simd>(cache: &KvView, head: usize, queries: &[Query], scale: f32, scores: *mut f32) {
     // SAFETY: as this function's contract.
     unsafe {
-        match *queries {
-            [a] => attend_block::<V, 1>(cache, head, [a], scale, scores),
-            [a, b] => attend_block::<V, 2>(cache, head, [a, b], scale, scores),
-            [a, b, c] => attend_block::<V, 3>(cache, head, [a, b, c], scale, scores),
-            [a, b, c, d, ..] => attend_block::<V, 4>(cache, head, [a, b, c, d], scale, scores),
-            [] => {}
+        match cache.layout.element {
+            KvElement::F16 => attend_all::<V, F16>(cache, head, queries, scale, scores),
+            KvElement::Int8 => attend_all::<V, Int8>(cache, head, queries, scale, scores),
         }
     }
 }
@@ -138,7 +135,88 @@ pub(crate) unsafe fn attend<V: Simd>(cache: &KvView, head: usize, queries: &[Que
 /// # Safety
 /// As [`attend`].
 #[inline(always)]
-unsafe fn attend_block<V: Simd, const Q: usize>(
+unsafe fn attend_all<V: Simd, E: Element>(
+    cache: &KvView,
+    head: usize,
+    queries: &[Query],
+    scale: f32,
+    scores: *mut f32,
+) {
+    // SAFETY: as this function's contract.
+    unsafe {
+        match *queries {
+            [a] => attend_block::<V, E, 1>(cache, head, [a], scale, scores),
+            [a, b] => attend_block::<V, E, 2>(cache, head, [a, b], scale, scores),
+            [a, b, c] => attend_block::<V, E, 3>(cache, head, [a, b, c], scale, scores),
+            [a, b, c, d, ..] => attend_block::<V, E, 4>(cache, head, [a, b, c, d], scale, scores),
+            [] => {}
+        }
+    }
+}
+
+/// How cached numbers are read. (Types, not closures: those are compiled without the instruction set.)
+///
+/// # Safety
+/// For all methods: `V`'s instruction set is present; the indices lie inside the cache.
+trait Element {
+    /// A key tile's 16 positions of a channel, without their scales.
+    unsafe fn keys<V: Simd>(tile: *const u8, channel: usize) -> V;
+    /// Multiplies the scores of a key tile with the keys' scales.
+    unsafe fn scale_scores<V: Simd>(cache: &KvView, head: usize, tile: usize, scores: V) -> V;
+    /// 16 channels of the value at a position.
+    unsafe fn values<V: Simd>(cache: &KvView, head: usize, position: usize, channel: usize) -> V;
+}
+
+struct F16;
+
+impl Element for F16 {
+    #[inline(always)]
+    unsafe fn keys<V: Simd>(tile: *const u8, channel: usize) -> V {
+        // SAFETY: as the trait's contract (likewise below).
+        unsafe { V::load_f16(tile.add(channel * KEY_TILE * 2)) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale_scores<V: Simd>(_cache: &KvView, _head: usize, _tile: usize, scores: V) -> V {
+        scores
+    }
+
+    #[inline(always)]
+    unsafe fn values<V: Simd>(cache: &KvView, head: usize, position: usize, channel: usize) -> V {
+        // SAFETY: as `keys`.
+        unsafe { V::load_f16(cache.value(head, position).add(channel * 2)) }
+    }
+}
+
+struct Int8;
+
+impl Element for Int8 {
+    #[inline(always)]
+    unsafe fn keys<V: Simd>(tile: *const u8, channel: usize) -> V {
+        // SAFETY: as the trait's contract (likewise below).
+        unsafe { V::load_i8(tile.add(channel * KEY_TILE).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale_scores<V: Simd>(cache: &KvView, head: usize, tile: usize, scores: V) -> V {
+        // SAFETY: as `keys`.
+        unsafe { scores.mul(V::load(cache.key_scale(head, tile * KEY_TILE))) }
+    }
+
+    #[inline(always)]
+    unsafe fn values<V: Simd>(cache: &KvView, head: usize, position: usize, channel: usize) -> V {
+        // SAFETY: as `keys`.
+        unsafe {
+            let scale = cache.value_scale(head, position).read_unaligned();
+            V::load_i8(cache.value(head, position).add(channel).cast()).mul(V::splat(scale))
+        }
+    }
+}
+
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+unsafe fn attend_block<V: Simd, E: Element, const Q: usize>(
     cache: &KvView,
     head: usize,
     queries: [Query; Q],
@@ -146,90 +224,74 @@ unsafe fn attend_block<V: Simd, const Q: usize>(
     scores: *mut f32,
 ) {
     let KvLayout {
-        head_dim,
-        positions,
-        element,
-        ..
+        head_dim, positions, ..
     } = cache.layout;
     let limit = queries[Q - 1].limit;
     // SAFETY: as `attend`'s contract; `limit` is the largest, and rounded up to a tile still inside the cache.
     unsafe {
-        for tile in 0..limit.div_ceil(KEY_TILE) {
-            let keys = cache.key_tile(head, tile);
-            let mut sums = match element {
-                KvElement::F16 => dot_keys::<V, Q>(&queries, head_dim, |c| V::load_f16(keys.add(c * KEY_TILE * 2))),
-                KvElement::Int8 => dot_keys(&queries, head_dim, |c| V::load_i8(keys.cast::<i8>().add(c * KEY_TILE))),
-            };
-            if element == KvElement::Int8 {
-                let key_scales = V::load(cache.key_scale(head, tile * KEY_TILE));
-                sums = sums.map(|sum| sum.mul(key_scales));
+        let tiles = limit.div_ceil(KEY_TILE);
+        let mut tile = 0;
+        while tile < tiles {
+            let both = V::WIDE && tile + 1 < tiles;
+            let first_keys = cache.key_tile(head, tile);
+            let second_keys = cache.key_tile(head, if both { tile + 1 } else { tile });
+            let mut first = [V::splat(0.0); Q];
+            let mut second = [V::splat(0.0); Q];
+            for channel in 0..head_dim {
+                let keys = E::keys::<V>(first_keys, channel);
+                let more_keys = if both { E::keys::<V>(second_keys, channel) } else { keys };
+                for (i, query) in queries.iter().enumerate() {
+                    let q = V::splat(*query.q.add(channel));
+                    first[i] = first[i].add(keys.mul(q));
+                    if both {
+                        second[i] = second[i].add(more_keys.mul(q));
+                    }
+                }
             }
-            for (i, sum) in sums.into_iter().enumerate() {
-                sum.mul(V::splat(scale))
-                    .store(scores.add(i * positions + tile * KEY_TILE));
+            for i in 0..Q {
+                let scores = scores.add(i * positions + tile * KEY_TILE);
+                E::scale_scores(cache, head, tile, first[i])
+                    .mul(V::splat(scale))
+                    .store(scores);
+                if both {
+                    let second = E::scale_scores(cache, head, tile + 1, second[i]).mul(V::splat(scale));
+                    second.store(scores.add(KEY_TILE));
+                }
             }
+            tile += if both { 2 } else { 1 };
         }
         let mut inverse_sums = [0.0; Q];
         for (i, (query, inverse)) in queries.iter().zip(&mut inverse_sums).enumerate() {
             *inverse = 1.0 / softmax::<V>(scores.add(i * positions), query.limit, limit);
         }
-        for channel in (0..head_dim).step_by(16) {
-            let sums = match element {
-                KvElement::F16 => mix_values::<V, Q>(scores, positions, limit, |position| {
-                    V::load_f16(cache.value(head, position).add(channel * 2))
-                }),
-                KvElement::Int8 => mix_values(scores, positions, limit, |position| {
-                    let value_scale = V::splat(cache.value_scale(head, position).read_unaligned());
-                    V::load_i8(cache.value(head, position).cast::<i8>().add(channel)).mul(value_scale)
-                }),
-            };
-            for ((query, sum), inverse) in queries.iter().zip(sums).zip(inverse_sums) {
-                sum.mul(V::splat(inverse)).store(query.out.add(channel));
+        let mut channel = 0;
+        while channel < head_dim {
+            let both = V::WIDE && channel + 16 < head_dim;
+            let mut first = [V::splat(0.0); Q];
+            let mut second = [V::splat(0.0); Q];
+            for position in 0..limit {
+                let values = E::values::<V>(cache, head, position, channel);
+                let more_values = if both {
+                    E::values::<V>(cache, head, position, channel + 16)
+                } else {
+                    values
+                };
+                for i in 0..Q {
+                    let weight = V::splat(*scores.add(i * positions + position));
+                    first[i] = first[i].add(values.mul(weight));
+                    if both {
+                        second[i] = second[i].add(more_values.mul(weight));
+                    }
+                }
             }
-        }
-    }
-}
-
-/// Scores of 16 positions: the dot product of each query with each key of a tile.
-///
-/// # Safety
-/// As [`attend`]; `key` reads a channel of the tile.
-#[inline(always)]
-unsafe fn dot_keys<V: Simd, const Q: usize>(queries: &[Query; Q], head_dim: usize, key: impl Fn(usize) -> V) -> [V; Q] {
-    // SAFETY: a query has `head_dim` channels.
-    unsafe {
-        let mut sums = [V::splat(0.0); Q];
-        for channel in 0..head_dim {
-            let keys = key(channel);
-            for (sum, query) in sums.iter_mut().zip(queries) {
-                *sum = sum.add(keys.mul(V::splat(*query.q.add(channel))));
+            for (i, (query, inverse)) in queries.iter().zip(inverse_sums).enumerate() {
+                first[i].mul(V::splat(inverse)).store(query.out.add(channel));
+                if both {
+                    second[i].mul(V::splat(inverse)).store(query.out.add(channel + 16));
+                }
             }
+            channel += if both { 32 } else { 16 };
         }
-        sums
-    }
-}
-
-/// 16 channels of the values' weighted sums.
-///
-/// # Safety
-/// As [`attend`]; `value` reads those channels at a position.
-#[inline(always)]
-unsafe fn mix_values<V: Simd, const Q: usize>(
-    scores: *const f32,
-    positions: usize,
-    limit: usize,
-    value: impl Fn(usize) -> V,
-) -> [V; Q] {
-    // SAFETY: each query's row of scores has `limit` entries.
-    unsafe {
-        let mut sums = [V::splat(0.0); Q];
-        for position in 0..limit {
-            let value = value(position);
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.add(value.mul(V::splat(*scores.add(i * positions + position))));
-            }
-        }
-        sums
     }
 }
 

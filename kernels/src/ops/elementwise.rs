@@ -40,26 +40,65 @@ pub fn relu2_glu(backend: Backend, gate: &mut [f32], up: &[f32]) -> Result<(), O
 pub(crate) mod generic {
     use crate::arch::simd::Simd;
 
-    /// `x = f(x, y)`, 16 lanes at a time.
+    /// What is done to every pair of numbers. (Types, not closures: those are compiled without the instruction set.)
+    trait Pairwise {
+        /// # Safety
+        /// `V`'s instruction set is present.
+        unsafe fn apply<V: Simd>(x: V, y: V) -> V;
+    }
+
+    struct Add;
+
+    impl Pairwise for Add {
+        #[inline(always)]
+        unsafe fn apply<V: Simd>(x: V, y: V) -> V {
+            // SAFETY: as the trait's contract (likewise below).
+            unsafe { x.add(y) }
+        }
+    }
+
+    struct Swiglu;
+
+    impl Pairwise for Swiglu {
+        #[inline(always)]
+        unsafe fn apply<V: Simd>(gate: V, up: V) -> V {
+            // SAFETY: as `Add`.
+            unsafe {
+                let exp = V::splat(0.0).sub(gate).exp();
+                gate.div(V::splat(1.0).add(exp)).mul(up)
+            }
+        }
+    }
+
+    struct Relu2Glu;
+
+    impl Pairwise for Relu2Glu {
+        #[inline(always)]
+        unsafe fn apply<V: Simd>(gate: V, up: V) -> V {
+            // SAFETY: as `Add`.
+            unsafe {
+                let relu = gate.max(V::splat(0.0));
+                relu.mul(relu).mul(up)
+            }
+        }
+    }
+
+    /// `x = P(x, y)`, 16 lanes at a time.
     ///
     /// # Safety
     /// `V`'s instruction set is present; the lengths are equal.
     #[inline(always)]
-    unsafe fn zip<V: Simd>(x: &mut [f32], y: &[f32], f: impl Fn(V, V) -> V) {
-        let whole = x.len() / 16 * 16;
-        let (x_ptr, y_ptr) = (x.as_mut_ptr(), y.as_ptr());
+    unsafe fn zip<V: Simd, P: Pairwise>(x: &mut [f32], y: &[f32]) {
+        let (whole, rest) = (x.len() / 16 * 16, x.len() % 16);
+        let (x, y) = (x.as_mut_ptr(), y.as_ptr());
         // SAFETY: 16 floats follow each of these indices; then the rest, fewer than 16.
         unsafe {
             for i in (0..whole).step_by(16) {
-                f(V::load(x_ptr.add(i)), V::load(y_ptr.add(i))).store(x_ptr.add(i));
+                P::apply(V::load(x.add(i)), V::load(y.add(i))).store(x.add(i));
             }
-            let rest = x.len() - whole;
             if rest > 0 {
-                let result = f(
-                    V::load_part(x_ptr.add(whole), rest),
-                    V::load_part(y_ptr.add(whole), rest),
-                );
-                result.store_part(x_ptr.add(whole), rest);
+                let result = P::apply(V::load_part(x.add(whole), rest), V::load_part(y.add(whole), rest));
+                result.store_part(x.add(whole), rest);
             }
         }
     }
@@ -69,7 +108,7 @@ pub(crate) mod generic {
     #[inline(always)]
     pub(crate) unsafe fn add<V: Simd>(x: &mut [f32], y: &[f32]) {
         // SAFETY: as this function's contract.
-        unsafe { zip::<V>(x, y, |x, y| x.add(y)) }
+        unsafe { zip::<V, Add>(x, y) }
     }
 
     /// # Safety
@@ -77,13 +116,7 @@ pub(crate) mod generic {
     #[inline(always)]
     pub(crate) unsafe fn swiglu<V: Simd>(gate: &mut [f32], up: &[f32]) {
         // SAFETY: as this function's contract.
-        unsafe {
-            zip::<V>(gate, up, |gate, up| {
-                let one = V::splat(1.0);
-                let exp = V::splat(0.0).sub(gate).exp();
-                gate.div(one.add(exp)).mul(up)
-            })
-        }
+        unsafe { zip::<V, Swiglu>(gate, up) }
     }
 
     /// # Safety
@@ -91,11 +124,6 @@ pub(crate) mod generic {
     #[inline(always)]
     pub(crate) unsafe fn relu2_glu<V: Simd>(gate: &mut [f32], up: &[f32]) {
         // SAFETY: as this function's contract.
-        unsafe {
-            zip::<V>(gate, up, |gate, up| {
-                let relu = gate.max(V::splat(0.0));
-                relu.mul(relu).mul(up)
-            })
-        }
+        unsafe { zip::<V, Relu2Glu>(gate, up) }
     }
 }

@@ -5,6 +5,7 @@
 //! head and position.
 
 use super::OpError;
+use super::activations::to_codes;
 use crate::Backend;
 use crate::arch::simd::Simd;
 
@@ -250,14 +251,9 @@ unsafe fn quantize_head<V: Simd>(x: &[f32], to: *mut i8) -> f32 {
             max = V::load(x.as_ptr().add(i)).abs().max(max);
         }
         let max = max.max_lane();
-        let inverse = V::splat(if max > 0.0 { 127.0 / max } else { 0.0 });
+        let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
         for i in (0..x.len()).step_by(16) {
-            let scaled = V::load(x.as_ptr().add(i)).mul(inverse);
-            scaled
-                .min(V::splat(127.0))
-                .max(V::splat(-127.0))
-                .round()
-                .store_i8(to.add(i));
+            to_codes(V::load(x.as_ptr().add(i)), inverse).store_i8(to.add(i));
         }
         max / 127.0
     }

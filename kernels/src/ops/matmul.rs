@@ -178,28 +178,22 @@ pub(crate) mod generic {
         // SAFETY: a `Packed`'s parts are as long as its shape says, so every group of every tile is there.
         unsafe {
             match w.codes() {
-                Codes::Int8 => matvec_with::<V, GROUP8_BYTES>(w, x, column, tiles, out, |codes, x, offset| {
-                    V::dot8(codes, x, offset)
-                }),
-                Codes::Codebook4(table) => {
-                    matvec_with::<V, GROUP4_BYTES>(w, x, column, tiles, out, |codes, x, offset| {
-                        V::dot4(codes, &table, x, offset)
-                    })
-                }
+                Codes::Int8 => matvec_with::<V, GROUP8_BYTES>(w, &[0; 16], x, column, tiles, out),
+                Codes::Codebook4(table) => matvec_with::<V, GROUP4_BYTES>(w, &table, x, column, tiles, out),
             }
         }
     }
 
     /// # Safety
-    /// As [`matvec`]; `dot` reads a group of `GROUP_BYTES`.
+    /// As [`matvec`]; `GROUP_BYTES` is that of the codes.
     #[inline(always)]
     unsafe fn matvec_with<V: Simd, const GROUP_BYTES: usize>(
         w: &Packed<'_>,
+        table: &[i8; 16],
         x: &Int8Rows<'_>,
         column: usize,
         tiles: Range<usize>,
         out: *mut f32,
-        dot: impl Fn(*const u8, *const i8, i32) -> V,
     ) {
         let groups = w.groups();
         // SAFETY: a `Packed`'s parts are as long as its shape says; `x` has the column; `out` has the rows.
@@ -214,8 +208,12 @@ pub(crate) mod generic {
                     for line in (0..GROUP_BYTES).step_by(64) {
                         V::prefetch(codes.wrapping_add(PREFETCH + line));
                     }
+                    let x_codes = x_codes.add(group * GROUP);
                     let offset = *x.offsets.get_unchecked(x_group + group);
-                    let dot = dot(codes, x_codes.add(group * GROUP), offset);
+                    let dot = match GROUP_BYTES {
+                        GROUP8_BYTES => V::dot8(codes, x_codes, offset),
+                        _ => V::dot4(codes, table, x_codes, offset),
+                    };
                     sum = scales.add_group(sum, dot, group, x, x_group + group);
                 }
                 sum.store_part(out.add(tile * TILE_ROWS), rows_of(tile, w.rows()));
@@ -375,23 +373,59 @@ pub(crate) mod generic {
         // SAFETY: a `Dense` has `cols` floats of its type from each row's pointer on.
         unsafe {
             match w.float() {
-                Float::F32 => dense_with::<V, 4>(w, x, rows, out, |from| V::load(from.cast())),
-                Float::F16 => dense_with::<V, 2>(w, x, rows, out, |from| V::load_f16(from)),
-                Float::Bf16 => dense_with::<V, 2>(w, x, rows, out, |from| V::load_bf16(from)),
+                Float::F32 => dense_with::<V, F32>(w, x, rows, out),
+                Float::F16 => dense_with::<V, F16>(w, x, rows, out),
+                Float::Bf16 => dense_with::<V, Bf16>(w, x, rows, out),
             }
         }
     }
 
+    /// How 16 float weights are read. (Types, not closures: those are compiled without the instruction set.)
+    trait Element {
+        /// Of one weight.
+        const BYTES: usize;
+        /// # Safety
+        /// `V`'s instruction set is present; 16 weights are there.
+        unsafe fn load<V: Simd>(from: *const u8) -> V;
+    }
+
+    struct F32;
+
+    impl Element for F32 {
+        const BYTES: usize = 4;
+        #[inline(always)]
+        unsafe fn load<V: Simd>(from: *const u8) -> V {
+            // SAFETY: as the trait's contract (likewise below).
+            unsafe { V::load(from.cast()) }
+        }
+    }
+
+    struct F16;
+
+    impl Element for F16 {
+        const BYTES: usize = 2;
+        #[inline(always)]
+        unsafe fn load<V: Simd>(from: *const u8) -> V {
+            // SAFETY: as `F32`.
+            unsafe { V::load_f16(from) }
+        }
+    }
+
+    struct Bf16;
+
+    impl Element for Bf16 {
+        const BYTES: usize = 2;
+        #[inline(always)]
+        unsafe fn load<V: Simd>(from: *const u8) -> V {
+            // SAFETY: as `F32`.
+            unsafe { V::load_bf16(from) }
+        }
+    }
+
     /// # Safety
-    /// As [`matmul_dense`]; `load` reads 16 elements of `BYTES` bytes.
+    /// As [`matmul_dense`]; `E` is the weights' type.
     #[inline(always)]
-    unsafe fn dense_with<V: Simd, const BYTES: usize>(
-        w: &Dense<'_>,
-        x: &[f32],
-        rows: Range<usize>,
-        out: *mut f32,
-        load: impl Fn(*const u8) -> V,
-    ) {
+    unsafe fn dense_with<V: Simd, E: Element>(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32) {
         let cols = w.cols();
         let (columns, whole) = (x.len() / cols, cols / 16 * 16);
         // SAFETY: every index lies inside its row; the last, partial 16 are copied to a buffer of 16 first.
@@ -399,26 +433,25 @@ pub(crate) mod generic {
             for row in rows {
                 let weights = w.row_ptr(row);
                 let mut tail = [0u8; 64];
-                core::ptr::copy_nonoverlapping(weights.add(whole * BYTES), tail.as_mut_ptr(), (cols - whole) * BYTES);
-                let tail = load(tail.as_ptr());
+                let tail_bytes = (cols - whole) * E::BYTES;
+                core::ptr::copy_nonoverlapping(weights.add(whole * E::BYTES), tail.as_mut_ptr(), tail_bytes);
+                let tail = E::load::<V>(tail.as_ptr());
                 let mut column = 0;
                 while column < columns {
                     let n = (columns - column).min(FLOAT_COLUMNS);
                     let x = x.as_ptr().add(column * cols);
                     let mut sums = [V::splat(0.0); FLOAT_COLUMNS];
                     for k in (0..whole).step_by(16) {
-                        let weights = load(weights.add(k * BYTES));
+                        let weights = E::load::<V>(weights.add(k * E::BYTES));
                         for (i, sum) in sums.iter_mut().enumerate().take(n) {
                             *sum = sum.add(weights.mul(V::load(x.add(i * cols + k))));
                         }
                     }
-                    for (i, sum) in sums.into_iter().enumerate().take(n) {
-                        let rest = if whole < cols {
-                            tail.mul(V::load_part(x.add(i * cols + whole), cols - whole))
-                        } else {
-                            V::splat(0.0)
-                        };
-                        *out.add((column + i) * w.rows() + row) = sum.add(rest).sum();
+                    for (i, mut sum) in sums.into_iter().enumerate().take(n) {
+                        if whole < cols {
+                            sum = sum.add(tail.mul(V::load_part(x.add(i * cols + whole), cols - whole)));
+                        }
+                        *out.add((column + i) * w.rows() + row) = sum.sum();
                     }
                     column += n;
                 }

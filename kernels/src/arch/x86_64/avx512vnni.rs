@@ -75,6 +75,8 @@ unsafe fn look_up(codes: __m512i, table: __m512i) -> (__m512i, __m512i) {
 }
 
 impl Simd for Avx512Vnni {
+    const WIDE: bool = true;
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller upholds the trait's contract (likewise below).
