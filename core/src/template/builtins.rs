@@ -9,7 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter, 
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::meter::{ELEMENT_BYTES, Meter, Stop, is_namespace};
-use super::{strftime, tojson};
+use super::{slice, strftime, tojson};
 
 // Names that no template can write, except ONE, which has to pass through the parser; shadowing it harms nothing.
 pub const GUARD_ADD: &str = "\0add";
@@ -18,6 +18,7 @@ pub const GUARD_BOTH: &str = "\0both";
 pub const GUARD_GLANCE: &str = "\0glance";
 pub const GUARD_ITER: &str = "\0iter";
 pub const SETTLE: &str = "\0settle";
+pub const SLICE: &str = "\0slice";
 pub const CHECK_STORED: &str = "\0stored";
 pub const ONE: &str = " __one__ ";
 
@@ -113,6 +114,16 @@ fn add_guards(env: &mut Environment<'_>, meter: &Meter) {
         false => m.settle(args[0].clone()),
     });
     env.add_global(CHECK_STORED, stored);
+    let m = meter.clone();
+    let slice = native(move |_, args| match args {
+        [value, start, stop, step] => {
+            // Strings go through a vector of characters.
+            m.charge(value.as_str().map_or(0, |text| 4 * text.len() as u64))?;
+            m.settle(slice::slice(value, start, stop, step)?)
+        }
+        _ => Err(Error::from(ErrorKind::MissingArgument)),
+    });
+    env.add_global(SLICE, slice);
     env.add_global(ONE.trim(), 1);
 }
 

@@ -12,7 +12,7 @@ use minijinja::{AutoEscape, Environment, Error};
 use std::sync::Arc;
 
 use super::TemplateError;
-use super::builtins::{CHECK_STORED, GUARD_ADD, GUARD_BOTH, GUARD_GLANCE, GUARD_ITER, GUARD_MUL, ONE, SETTLE};
+use super::builtins::{CHECK_STORED, GUARD_ADD, GUARD_BOTH, GUARD_GLANCE, GUARD_ITER, GUARD_MUL, ONE, SETTLE, SLICE};
 
 /// Tokens of one `{{ }}` or `{% %}`: the compiler recurses along an expression, however flat it is written.
 const MAX_TOKENS_PER_TAG: usize = 512;
@@ -118,7 +118,7 @@ fn detour<'a>(instruction: &Instruction<'a>) -> Result<Option<Vec<Instruction<'a
             guarded(GUARD_BOTH, 2, instruction)
         }
         I::GetItem => guarded(GUARD_GLANCE, 2, instruction),
-        I::Slice => guarded(GUARD_GLANCE, 4, instruction),
+        I::Slice => vec![I::CallFunction(SLICE, Some(4))],
         I::BuildList(_) | I::BuildTuple(_) | I::BuildMap(_) | I::BuildKwargs(_) => {
             vec![instruction.clone(), call(SETTLE)]
         }

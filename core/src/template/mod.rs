@@ -8,6 +8,7 @@
 mod builtins;
 mod instrument;
 mod meter;
+mod slice;
 mod strftime;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,27 @@
+//! Renders any text as a chat template. Template and messages are separated by NUL bytes: the first piece is the
+//! template, the others are messages by turns. It must end within libFuzzer's -timeout (use a few seconds) and below
+//! its -rss_limit_mb, with text no longer than the limits of `halfpi::template` allow, or with an error.
+#![no_main]
+
+use halfpi::template::{ChatTemplate, Message, Role};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let mut pieces = text.split('\0');
+    let source = pieces.next().unwrap_or_default();
+    let template = match ChatTemplate::new(source, "<s>", "</s>") {
+        Ok(template) => template.with_now(1_738_584_000),
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let roles = [Role::User, Role::Assistant, Role::Tool, Role::System];
+    let messages: Vec<Message> = pieces
+        .zip(roles.iter().cycle())
+        .map(|(text, &role)| Message::new(role, text))
+        .collect();
+    for add_generation_prompt in [false, true] {
+        match template.render(&messages, add_generation_prompt) {
+            Ok(prompt) => assert!(prompt.len() <= (8 << 20) + 64 * (text.len() + 512 * messages.len())),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+});
