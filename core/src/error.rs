@@ -34,6 +34,10 @@ pub enum Error {
     /// The model file is not a model that runs.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
+    /// A model could not be packed or made.
+    #[cfg(feature = "pack")]
+    #[error(transparent)]
+    Pack(#[from] crate::pack::PackError),
     /// The tokenizer in the model file is missing or broken.
     #[error(transparent)]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),

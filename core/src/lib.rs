@@ -7,6 +7,8 @@ mod error;
 pub mod gguf;
 #[cfg(feature = "std")]
 pub mod model;
+#[cfg(feature = "pack")]
+pub mod pack;
 #[cfg(feature = "std")]
 pub mod sampler;
 #[cfg(feature = "std")]

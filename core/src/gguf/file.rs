@@ -66,18 +66,28 @@ impl ModelFile {
     /// [`Error::Gguf`] if there are no bytes, [`Error::Io`] if there is no memory for the copy.
     pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
-        if bytes.is_empty() {
+        Self::in_memory(bytes.len(), |map| {
+            map.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    /// A file of `len` bytes that exists in memory only. They are zero until `fill` writes them.
+    ///
+    /// # Errors
+    /// [`Error::Gguf`] if `len` is 0, [`Error::Io`] if there is not so much memory, and what `fill` returns.
+    pub fn in_memory(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
+        if len == 0 {
             return Err(GgufError::Empty.into());
         }
-        let map = MmapMut::map_anon(bytes.len()).and_then(|mut map| {
-            map.copy_from_slice(bytes);
-            map.make_read_only()
-        });
+        let io = |source| Error::Io {
+            path: "memory".into(),
+            source,
+        };
+        let mut map = MmapMut::map_anon(len).map_err(io)?;
+        fill(&mut map)?;
         Ok(Self {
-            map: map.map_err(|source| Error::Io {
-                path: "memory".into(),
-                source,
-            })?,
+            map: map.make_read_only().map_err(io)?,
             source: None,
         })
     }

@@ -164,6 +164,14 @@ impl Writer {
         Ok(self)
     }
 
+    /// The length that the file will have, in bytes, if nothing more is added.
+    pub fn file_bytes(&self) -> u64 {
+        // Magic, version and the two counts; a tensor's name, dimensions, type and offset.
+        let entry = |tensor: &Declared| (8 + tensor.name.len() + 4 + 8 * tensor.dims.len() + 4 + 8) as u64;
+        let header = 24 + self.metadata.len() as u64 + self.tensors.iter().map(entry).sum::<u64>();
+        header.next_multiple_of(ALIGNMENT).saturating_add(self.next_offset)
+    }
+
     /// Writes everything that comes before the data of the first tensor.
     ///
     /// # Errors

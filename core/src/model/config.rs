@@ -1,7 +1,8 @@
 use super::ModelError;
 use crate::Result;
-use crate::gguf::Gguf;
+use crate::gguf::{GgmlType, Gguf};
 use crate::transformer::{Architecture, Config, MAX_POSITIONS};
+use halfpi_kernels::format::Packed;
 use std::fmt::Display;
 
 /// The model's shape, from its metadata.
@@ -69,15 +70,7 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         .filter(|&window| window > 0);
     let context_length = length("context_length", 1)?.min(window.map_or(usize::MAX, |window| window as usize));
 
-    let vocab_size = gguf.tensor("token_embd.weight").map(|tensor| tensor.rows());
-    let vocab_size = vocab_size.ok_or(ModelError::MissingTensor {
-        name: "token_embd.weight".into(),
-    })?;
-    let vocab_size = u32::try_from(vocab_size).map_err(|_| ModelError::Value {
-        key: "token_embd.weight".into(),
-        value: vocab_size.to_string(),
-        expected: "at most 2^32 tokens",
-    })? as usize;
+    let vocab_size = vocab_size(gguf)?;
 
     let epsilon = gguf.f32(&key("attention.layer_norm_rms_epsilon"))?;
     let good = epsilon.is_finite() && epsilon > 0.0;
@@ -120,6 +113,30 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         rope_scale: rope_scale(gguf, name)?,
         rope_dimension_count,
     })
+}
+
+/// The rows of the embedding matrix, which a packed one keeps in its header.
+fn vocab_size(gguf: &Gguf<'_>) -> Result<usize, ModelError> {
+    let name = "token_embd.weight";
+    let tensor = gguf.tensor(name);
+    let tensor = tensor.ok_or(ModelError::MissingTensor { name: name.into() })?;
+    let rows = match tensor.ty {
+        GgmlType::I8 => {
+            let packed = Packed::from_file_bytes(gguf.data(tensor));
+            let packed = packed.map_err(|source| ModelError::Format {
+                name: name.into(),
+                source,
+            })?;
+            packed.rows() as u64
+        }
+        _ => tensor.rows(),
+    };
+    let rows_u32 = u32::try_from(rows).map_err(|_| ModelError::Value {
+        key: name.into(),
+        value: rows.to_string(),
+        expected: "at most 2^32 tokens",
+    })?;
+    Ok(rows_u32 as usize)
 }
 
 /// The divisor of positions under linear scaling, 1 without. (Llama 3's scaling comes as `rope_freqs.weight`.)

@@ -1,0 +1,6 @@
+//! Makes model files: random ones for tests and measurements.
+
+mod error;
+pub mod synthetic;
+
+pub use error::PackError;
