@@ -67,23 +67,24 @@ mod tests {
     /// Expected values are Python's: `list(range(n))[start:stop:step]`.
     #[test]
     fn picks_what_python_picks() {
-        let cases: [(usize, Option<i64>, Option<i64>, i64, &[usize]); 14] = [
-            (5, None, None, 1, &[0, 1, 2, 3, 4]),
-            (5, None, None, -1, &[4, 3, 2, 1, 0]),
-            (0, None, None, -1, &[]),
-            (0, Some(0), Some(9), 1, &[]),
-            (5, Some(1), Some(-1), 1, &[1, 2, 3]),
-            (5, Some(-2), None, 1, &[3, 4]),
-            (5, Some(-99), Some(99), 2, &[0, 2, 4]),
-            (5, None, Some(0), -1, &[4, 3, 2, 1]),
-            (5, Some(3), Some(-99), -2, &[3, 1]),
-            (5, Some(99), None, -3, &[4, 1]),
-            (5, Some(3), Some(1), 1, &[]),
-            (5, Some(1), Some(3), -1, &[]),
-            (5, Some(i64::MIN), Some(i64::MAX), i64::MAX, &[0]),
-            (5, Some(i64::MAX), Some(i64::MIN), i64::MIN, &[4]),
+        type Bounds = (Option<i64>, Option<i64>, i64);
+        let cases: [(usize, Bounds, &[usize]); 14] = [
+            (5, (None, None, 1), &[0, 1, 2, 3, 4]),
+            (5, (None, None, -1), &[4, 3, 2, 1, 0]),
+            (0, (None, None, -1), &[]),
+            (0, (Some(0), Some(9), 1), &[]),
+            (5, (Some(1), Some(-1), 1), &[1, 2, 3]),
+            (5, (Some(-2), None, 1), &[3, 4]),
+            (5, (Some(-99), Some(99), 2), &[0, 2, 4]),
+            (5, (None, Some(0), -1), &[4, 3, 2, 1]),
+            (5, (Some(3), Some(-99), -2), &[3, 1]),
+            (5, (Some(99), None, -3), &[4, 1]),
+            (5, (Some(3), Some(1), 1), &[]),
+            (5, (Some(1), Some(3), -1), &[]),
+            (5, (Some(i64::MIN), Some(i64::MAX), i64::MAX), &[0]),
+            (5, (Some(i64::MAX), Some(i64::MIN), i64::MIN), &[4]),
         ];
-        for (len, start, stop, step, expected) in cases {
+        for (len, (start, stop, step), expected) in cases {
             let picked: Vec<usize> = indices(start, stop, step, len).collect();
             assert_eq!(picked, expected, "{len} {start:?}:{stop:?}:{step}");
         }
