@@ -95,21 +95,26 @@ fn download(package: &str, version: &str, mirror: &str, suite: &str, state: &Pat
     )
     .map_err(io)?;
 
+    let settings = [
+        ("Dir::Etc::sourcelist", state.join("sources.list")),
+        ("Dir::Etc::sourceparts", "/dev/null".into()),
+        ("Dir::State", state.into()),
+        ("Dir::State::lists", state.join("lists")),
+        ("Dir::State::status", state.join("status")),
+        ("Dir::Cache", state.join("cache")),
+        // Otherwise root's apt downloads as a user who may not be able to write here.
+        ("APT::Sandbox::User", "root".into()),
+    ];
+    let settings: String = settings
+        .map(|(name, value)| format!("{name} \"{}\";\n", value.display()))
+        .concat();
+    fs::write(state.join("apt.conf"), settings).map_err(io)?;
     let apt_get = || {
         let mut command = Command::new("apt-get");
-        command.current_dir(state).arg("--quiet");
-        for (option, place) in [
-            ("Dir::Etc::sourcelist", state.join("sources.list")),
-            ("Dir::Etc::sourceparts", "/dev/null".into()),
-            ("Dir::State", state.into()),
-            ("Dir::State::lists", state.join("lists")),
-            ("Dir::State::status", state.join("status")),
-            ("Dir::Cache", state.join("cache")),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", place.display()));
-        }
-        // Otherwise root's apt downloads as a user who may not be able to write here.
-        command.arg("-o").arg("APT::Sandbox::User=root");
+        command
+            .current_dir(state)
+            .env("APT_CONFIG", state.join("apt.conf"))
+            .arg("--quiet");
         command
     };
     run(apt_get().arg("update"))?;

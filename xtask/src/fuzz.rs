@@ -75,13 +75,13 @@ fn fuzz(context: &Context, tools: &Path, target: &str, seconds: u32, logs: &Path
     let mut fuzz = cargo_fuzz(context, tools, ["run", target]);
     fuzz.arg(corpus);
     // Committed inputs, which the fuzzer starts from and does not add to.
-    let seeds = context.root.join("fuzz/seeds").join(target);
+    let seeds = context.root.join("tests/corpus").join(target);
     if seeds.is_dir() {
         fuzz.arg(seeds);
     }
     fuzz.arg("--")
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-timeout=10", "-rss_limit_mb=2048"]);
+        .args(["-timeout=10", "-rss_limit_mb=512"]);
     let status = fuzz
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(io)?)
