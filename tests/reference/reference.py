@@ -81,8 +81,10 @@ class Model:
         self.eps = key("attention.layer_norm_rms_epsilon")
         self.rope_dim = key("rope.dimension_count", self.head_dim)
         self.rope_base = key("rope.freq_base", 10000.0)
-        if key("rope.scaling.type", "none") != "none":
-            raise ValueError(f"{arch}.rope.scaling.type is {key('rope.scaling.type')!r}: only none is supported")
+        scaling = key("rope.scaling.type", "none")
+        if scaling not in ("none", "linear"):
+            raise ValueError(f"{arch}.rope.scaling.type is {scaling!r}: only none and linear are supported")
+        self.rope_scale = key("rope.scaling.factor") if scaling == "linear" else 1.0
         # bitnet-b1.58-2B-4T squares its ReLU; files of the earlier SiLU models say so in the key.
         activation = key("hidden_activation", "relu2" if arch == "bitnet" else "silu")
         self.activation = {"silu": silu, "relu2": relu2}[activation]
@@ -105,7 +107,7 @@ class Model:
         frequency = self.rope_base ** (-np.arange(pairs, dtype=np.float64) * 2 / self.rope_dim)
         if (factors := self.tensors.get("rope_freqs.weight")) is not None:  # llama 3's long-context factors
             frequency = frequency / factors
-        angle = np.arange(x.shape[0], dtype=np.float64)[:, None, None] * frequency
+        angle = np.arange(x.shape[0], dtype=np.float64)[:, None, None] / self.rope_scale * frequency
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         if ROPE_ADJACENT[self.arch]:
             first, second = slice(0, self.rope_dim, 2), slice(1, self.rope_dim, 2)

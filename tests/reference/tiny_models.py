@@ -32,7 +32,7 @@ USUAL = dict(hidden=64, heads=4, kv=2, head_dim=16, ffn=96, layers=2)
 # name: architecture, type of the matrices, type of the embedding, shape, extras
 MODELS = {
     "llama-f32": ("llama", Type.F32, Type.F32, SMALL, {}),
-    "llama-f16": ("llama", Type.F16, Type.F16, SMALL, {}),
+    "llama-f16": ("llama", Type.F16, Type.F16, SMALL, dict(rope_scale=4.0)),
     "llama-bf16": ("llama", Type.BF16, Type.BF16, SMALL, {}),
     "llama-q8_0": ("llama", Type.Q8_0, Type.Q8_0, USUAL, {}),
     "llama-q4_0": ("llama", Type.Q4_0, Type.Q8_0, USUAL, {}),
@@ -107,6 +107,9 @@ def write_model(path, seed, arch, matrices, embedding, shape, extras):
     writer.add_layer_norm_rms_eps(1e-5 if arch == "llama" else 1e-6)
     writer.add_rope_freq_base(10000.0 if arch == "llama" else 500000.0)
     writer.add_rope_dimension_count(head_dim)
+    if scale := extras.get("rope_scale"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scale)
     if head_dim != hidden // heads:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
