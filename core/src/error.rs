@@ -44,6 +44,9 @@ pub enum Error {
     /// The chat template failed.
     #[error(transparent)]
     Template(#[from] crate::template::TemplateError),
+    /// The engine or a session refused.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::EngineError),
     /// The sampling options are out of range.
     #[error(transparent)]
     Sampler(#[from] crate::sampler::SamplerError),

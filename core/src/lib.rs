@@ -2,6 +2,8 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
+pub mod engine;
+#[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
 pub mod gguf;
@@ -10,7 +12,11 @@ pub mod model;
 #[cfg(feature = "pack")]
 pub mod pack;
 #[cfg(feature = "std")]
+pub mod pool;
+#[cfg(feature = "std")]
 pub mod sampler;
+#[cfg(feature = "std")]
+pub mod session;
 #[cfg(feature = "std")]
 pub mod stop;
 #[cfg(feature = "std")]

@@ -49,18 +49,7 @@ impl LoadedModel {
     /// [`GgufError`](crate::gguf::GgufError) and [`ModelError`]: the file is broken, incomplete or of a kind that does
     /// not run here.
     pub fn new(file: ModelFile, threads: usize) -> Result<Self> {
-        let gguf = file.gguf()?;
-        let config = read_config(&gguf)?;
-        let plan = Plan::new(&gguf, &config)?;
-        let arena = fill_arena(&file, &plan.conversions, plan.arena_bytes, threads)?;
-        let mut vectors = Vec::with_capacity(plan.vector_floats);
-        for (bytes, float) in &plan.vectors {
-            vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
-        }
-        drop(gguf);
-        let storage = Storage { file, arena, vectors };
-        let weights = Weights::try_new(storage, |storage| Parts::new(storage, &config, &plan.places))?;
-        Ok(LoadedModel { config, weights })
+        Prepared::new(&file, threads)?.finish(file)
     }
 
     /// The model's shape.
@@ -110,6 +99,47 @@ impl LoadedModel {
             ]
         });
         layers.chain([parts.output]).map(|matrix| matrix.bytes()).sum()
+    }
+}
+
+/// Everything about a model that does not borrow from its file.
+pub(crate) struct Prepared {
+    config: Config,
+    plan: Plan,
+    arena: Option<MmapMut>,
+    vectors: Vec<f32>,
+}
+
+impl Prepared {
+    /// The long part of loading.
+    pub(crate) fn new(file: &ModelFile, threads: usize) -> Result<Self> {
+        let gguf = file.gguf()?;
+        let config = read_config(&gguf)?;
+        let plan = Plan::new(&gguf, &config)?;
+        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, threads)?;
+        let mut vectors = Vec::with_capacity(plan.vector_floats);
+        for (bytes, float) in &plan.vectors {
+            vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
+        }
+        Ok(Prepared {
+            config,
+            plan,
+            arena,
+            vectors,
+        })
+    }
+
+    /// Joins it with its file.
+    pub(crate) fn finish(self, file: ModelFile) -> Result<LoadedModel> {
+        let Prepared {
+            config,
+            plan,
+            arena,
+            vectors,
+        } = self;
+        let storage = Storage { file, arena, vectors };
+        let weights = Weights::try_new(storage, |storage| Parts::new(storage, &config, &plan.places))?;
+        Ok(LoadedModel { config, weights })
     }
 }
 

@@ -9,3 +9,4 @@ mod tensors;
 pub use config::read_config;
 pub use error::ModelError;
 pub use load::LoadedModel;
+pub(crate) use load::Prepared;

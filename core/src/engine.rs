@@ -1,0 +1,214 @@
+//! A model that is ready to answer, shared by its sessions.
+
+use crate::gguf::ModelFile;
+use crate::model::{LoadedModel, Prepared};
+use crate::pool::Pool;
+use crate::session::{Session, SessionOptions};
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+use crate::transformer::{Config, ForwardError, Precision};
+use crate::{Error, Result};
+use halfpi_kernels::Backend;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avx512vnni`, `neon`, `neon-dotprod`.
+pub const BACKEND_VARIABLE: &str = "HALFPI_BACKEND";
+
+/// How an engine works.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Threads; `None` for one for each fast core.
+    pub threads: Option<usize>,
+    /// The instruction set; `None` for the one that [`BACKEND_VARIABLE`] names, or else the fastest.
+    pub backend: Option<Backend>,
+    /// What packed weights are multiplied with.
+    pub precision: Precision,
+    /// Positions of a prompt that run together, at least 1. More are faster, take more memory and delay a cancel.
+    pub prefill_chunk: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            backend: None,
+            precision: Precision::Int8,
+            prefill_chunk: 128,
+        }
+    }
+}
+
+/// Why an engine or a session refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A backend was asked for that this processor does not run.
+    #[error("backend {name:?} does not run here; these do: {available}")]
+    Backend {
+        /// The name asked for.
+        name: String,
+        /// The names of those that run.
+        available: String,
+    },
+    /// The prompt, or prompt and answer, do not fit in the context.
+    #[error("{needed} tokens do not fit in a context of {context_length}: shorten the prompt or take a longer context")]
+    ContextOverflow {
+        /// Tokens needed.
+        needed: usize,
+        /// Tokens that fit.
+        context_length: usize,
+    },
+    /// There is nothing to answer.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
+    /// The context length is 0, or longer than the model was trained for.
+    #[error("a context of {asked} tokens: this model has 1 to {most}")]
+    ContextLength {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens that the model was trained for.
+        most: usize,
+    },
+    /// There is no memory for the key/value cache.
+    #[error("no memory for a cache of {bytes} bytes ({source}): take a shorter context or int8 elements")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The transformer refused.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}
+
+/// A loaded model with its tokenizer, template and threads. Cloning shares it.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    model: LoadedModel,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    pool: Pool,
+    backend: Backend,
+    precision: Precision,
+    prefill_chunk: usize,
+}
+
+impl Engine {
+    /// Maps and loads the model file at `path`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, by its part: see [`Error`].
+    pub fn open(path: impl AsRef<Path>, options: EngineOptions) -> Result<Self> {
+        Self::load(ModelFile::open(path)?, options)
+    }
+
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(file: ModelFile, options: EngineOptions) -> Result<Self> {
+        let backend = options.backend.map_or_else(backend_from_environment, Ok)?;
+        let threads = options.threads.unwrap_or_else(Pool::default_threads).max(1);
+        // The tokenizer is built beside the weights: both take their time on a small machine.
+        let (model, text) = std::thread::scope(|scope| {
+            let bytes = file.bytes();
+            let text = scope.spawn(|| read_text_parts(bytes));
+            (Prepared::new(&file, threads), text.join())
+        });
+        let (tokenizer, template) = text.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let model = model?.finish(file)?;
+        Ok(Engine(Arc::new(Inner {
+            model,
+            tokenizer,
+            template,
+            pool: Pool::new(threads),
+            backend,
+            precision: options.precision,
+            prefill_chunk: options.prefill_chunk.max(1),
+        })))
+    }
+
+    /// A conversation of its own on this model.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextLength`] and [`EngineError::Memory`].
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        self.0.model.config()
+    }
+
+    /// The weights.
+    pub fn model(&self) -> &LoadedModel {
+        &self.0.model
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// The model's chat template; ChatML if the file has none.
+    pub fn template(&self) -> &ChatTemplate {
+        &self.0.template
+    }
+
+    /// The instruction set in use.
+    pub fn backend(&self) -> Backend {
+        self.0.backend
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        halfpi_kernels::Parallel::threads(&self.0.pool)
+    }
+
+    /// What packed weights are multiplied with.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(crate) fn prefill_chunk(&self) -> usize {
+        self.0.prefill_chunk
+    }
+}
+
+fn backend_from_environment() -> Result<Backend> {
+    let Some(name) = std::env::var_os(BACKEND_VARIABLE).filter(|name| !name.is_empty()) else {
+        return Ok(Backend::detect());
+    };
+    let name = name.to_string_lossy().into_owned();
+    Backend::from_name(&name).ok_or_else(|| {
+        let available: Vec<_> = Backend::available().map(Backend::name).collect();
+        Error::Engine(EngineError::Backend {
+            name,
+            available: available.join(", "),
+        })
+    })
+}
+
+fn read_text_parts(bytes: &[u8]) -> Result<(Tokenizer, ChatTemplate)> {
+    let gguf = crate::gguf::Gguf::parse(bytes)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let text = |id: Option<u32>| {
+        id.and_then(|id| tokenizer.token_text(id))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let template = match gguf.opt_str("tokenizer.chat_template")? {
+        Some(source) => ChatTemplate::new(source, &text(tokenizer.bos()), &text(tokenizer.eos()))?,
+        None => ChatTemplate::chatml(),
+    };
+    Ok((tokenizer, template))
+}

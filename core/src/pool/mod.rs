@@ -1,0 +1,259 @@
+//! Threads for the transformer: a token is some 150 short jobs in a row, each a few microseconds of work.
+//!
+//! The rules that follow from this, and from phones being busy with other things:
+//!
+//! - Tasks are handed out by one atomic counter, to the calling thread as well. A job is over when its *tasks* are
+//!   over: nobody waits for a worker that has not taken one, so a worker without a core costs nothing.
+//! - A worker that finds no work spins for a moment, because in the middle of a token the next job is a microsecond
+//!   away, and then sleeps. Only sleeping workers are woken, so jobs in a row make no system calls.
+//! - A job allocates nothing.
+//!
+//! Why not one of the existing pools: docs/adr/0003-own-thread-pool.md.
+
+mod cores;
+
+use halfpi_kernels::{Parallel, Serial};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The most threads a pool has: one bit each in [`Shared::asleep`], and the caller.
+const MAX_THREADS: usize = 65;
+/// How long a worker looks for work before it sleeps: longer than the serial stretches between the jobs of a token,
+/// and about what going to sleep and being woken costs.
+const WORKER_SPIN: Duration = Duration::from_micros(50);
+/// How long the caller looks for the last tasks' end before it sleeps.
+const CALLER_SPIN: Duration = Duration::from_micros(50);
+/// Looks between two readings of the clock, which costs as much as several looks.
+const LOOKS: usize = 32;
+
+/// A few threads that share the tasks of one job at a time.
+///
+/// The thread that calls [`run`](Parallel::run) takes part as thread 0. While a job is under way, any further one (from
+/// inside a task, or from another thread) is run by its own caller alone, so nothing waits for anything and a nested
+/// job cannot deadlock.
+///
+/// A panic in a task reaches the caller once all tasks of the job are over; the pool stays usable.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, of which the caller is one: `threads - 1` are started.
+    ///
+    /// At least 1 and at most 65. If the system refuses to start a thread, the pool has those it got before: ask
+    /// [`threads`](Parallel::threads).
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let start = |thread: usize| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new()
+                .name(format!("halfpi-{thread}"))
+                .spawn(move || shared.serve(thread))
+        };
+        let workers = (1..threads.min(MAX_THREADS))
+            .map_while(|thread| start(thread).ok())
+            .collect();
+        Pool { shared, workers }
+    }
+
+    /// How many threads suit this machine: its fast cores, at most 8.
+    ///
+    /// A slow core that takes the last task of a job keeps the fast ones waiting, so on Linux and Android, which tell
+    /// the cores apart, only those with at least half of the fastest one's capacity count. Elsewhere every core that
+    /// the process may use does. Decoding is bound by memory, which more than 8 cores do not read any faster.
+    pub fn default_threads() -> usize {
+        cores::fast_cores().min(8)
+    }
+}
+
+impl Parallel for Pool {
+    fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        let alone = self.workers.is_empty() || tasks < 2;
+        match isize::try_from(tasks) {
+            Ok(unclaimed) if !alone && !self.shared.busy.swap(true, Acquire) => {
+                let outcome = self.shared.run(&Job { call: job, tasks }, unclaimed, &self.workers);
+                self.shared.busy.store(false, Release);
+                if let Some(panic) = outcome {
+                    resume_unwind(panic);
+                }
+            }
+            _ => Serial.run(tasks, job),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches its tasks' panics, so it ends well.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// What a task panicked with.
+type Panic = Box<dyn Any + Send>;
+
+/// One call to `run`, on the caller's stack.
+struct Job<'a> {
+    call: &'a (dyn Fn(usize, usize) + Sync),
+    tasks: usize,
+}
+
+/// What all threads of a pool see. What is written by different threads lies on different cache lines.
+#[derive(Debug, Default)]
+struct Shared {
+    work: Work,
+    pending: Pending,
+    /// Bit `thread - 1` says that this worker sleeps, or is about to and will look for work once more.
+    asleep: AtomicU64,
+    /// A job is under way.
+    busy: AtomicBool,
+    /// The workers are to end.
+    stop: AtomicBool,
+    /// The caller sleeps until `pending` is 0, or is about to and will look once more.
+    caller_sleeps: AtomicBool,
+    caller: Mutex<()>,
+    all_done: Condvar,
+    /// The first panic of the job.
+    panic: Mutex<Option<Panic>>,
+}
+
+/// Written by the caller once per job and by everyone who takes a task.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Work {
+    /// Tasks of the job that nobody has taken; 0 or less when there are none. It says nothing about which job: a
+    /// worker that comes late simply takes a task of the job that is there now.
+    unclaimed: AtomicIsize,
+    /// Valid for whoever holds an unfinished task, and for nobody else.
+    job: AtomicPtr<Job<'static>>,
+}
+
+/// Tasks of the job that are not finished, less those that threads have finished and not yet reported.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Pending(AtomicUsize);
+
+impl Shared {
+    /// Publishes a job, takes part in it and returns when all of its tasks are finished.
+    fn run(&self, job: &Job<'_>, unclaimed: isize, workers: &[JoinHandle<()>]) -> Option<Panic> {
+        self.pending.0.store(job.tasks, Relaxed);
+        self.work
+            .job
+            .store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Relaxed);
+        // Releases the two stores above, and comes before the look at who sleeps (see `sleep`).
+        self.work.unclaimed.store(unclaimed, SeqCst);
+        let mut asleep = self.asleep.load(SeqCst);
+        for _ in 1..job.tasks {
+            let Some(worker) = workers.get(asleep.trailing_zeros() as usize) else {
+                break;
+            };
+            worker.thread().unpark();
+            asleep &= asleep - 1;
+        }
+        if !self.take_part(0) && !spin(CALLER_SPIN, || self.pending.0.load(Acquire) == 0) {
+            self.await_workers();
+        }
+        lock(&self.panic).take()
+    }
+
+    /// A worker's life.
+    fn serve(&self, thread: usize) {
+        let has_work = || self.work.unclaimed.load(Relaxed) > 0;
+        while !self.stop.load(Relaxed) {
+            if !spin(WORKER_SPIN, has_work) {
+                self.sleep(thread);
+            } else if self.take_part(thread) && self.caller_sleeps.load(SeqCst) {
+                // Locked once, so that the caller is not between its last look and its sleep.
+                drop(lock(&self.caller));
+                self.all_done.notify_one();
+            }
+        }
+    }
+
+    /// Runs tasks until none is left to take. True if that finished the job.
+    fn take_part(&self, thread: usize) -> bool {
+        let mut finished = 0;
+        loop {
+            // Acquires what `run` stored before it published the job.
+            let unclaimed = self.work.unclaimed.fetch_sub(1, Acquire);
+            if unclaimed <= 0 {
+                break;
+            }
+            // SAFETY: this thread has just taken a task of the current job, whichever that is. `pending` counts the
+            // task until it is subtracted below, and `run` neither returns nor replaces the job before `pending`
+            // is 0; so the job, and what it borrows, are alive until then.
+            let job = unsafe { &*self.work.job.load(Relaxed) };
+            let task = job.tasks - unclaimed.unsigned_abs();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.call)(task, thread))) {
+                match &mut *lock(&self.panic) {
+                    first @ None => *first = Some(panic),
+                    // Dropping it could panic again, here where nobody would catch it.
+                    Some(_) => std::mem::forget(panic),
+                }
+            }
+            finished += 1;
+        }
+        // Releases the tasks' results; comes before the look at whether the caller sleeps.
+        finished > 0 && self.pending.0.fetch_sub(finished, SeqCst) == finished
+    }
+
+    /// Puts a worker to sleep until it is woken, for whatever reason.
+    fn sleep(&self, thread: usize) {
+        let bit = 1 << (thread - 1);
+        // Either this look at `unclaimed` sees the new job, or `run`'s look at `asleep` sees the bit.
+        self.asleep.fetch_or(bit, SeqCst);
+        if self.work.unclaimed.load(SeqCst) <= 0 && !self.stop.load(SeqCst) {
+            thread::park();
+        }
+        self.asleep.fetch_and(!bit, Relaxed);
+    }
+
+    /// Puts the caller to sleep until the tasks that workers have begun are finished.
+    fn await_workers(&self) {
+        let mut guard = lock(&self.caller);
+        self.caller_sleeps.store(true, SeqCst);
+        while self.pending.0.load(SeqCst) != 0 {
+            guard = self.all_done.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, Relaxed);
+    }
+}
+
+/// Waits until `ready`, or until `limit` has passed: then false.
+fn spin(limit: Duration, ready: impl Fn() -> bool) -> bool {
+    let look = || {
+        std::hint::spin_loop();
+        ready()
+    };
+    if ready() || (0..LOOKS).any(|_| look()) {
+        return true;
+    }
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if (0..LOOKS).any(|_| look()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// No lock here guards anything that a panic could leave half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

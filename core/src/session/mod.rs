@@ -1,0 +1,259 @@
+//! A conversation: what has been said, and the cache of what the model has read of it.
+
+mod answer;
+mod cancel;
+mod generate;
+
+pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
+pub use cancel::CancelToken;
+
+use crate::Result;
+use crate::engine::{Engine, EngineError};
+use crate::template::{Message, Role};
+use crate::tokenizer::Special;
+use crate::transformer::{KvCache, Runtime, workspace_len};
+use halfpi_kernels::Parallel;
+use halfpi_kernels::ops::{KvElement, KvLayout};
+use memmap2::MmapMut;
+
+/// The context of a session that does not ask for one, if the model has as much.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// What happens when the conversation no longer fits in the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// [`EngineError::ContextOverflow`]; the conversation stays as it was before the call.
+    Error,
+    /// The oldest turns are forgotten, the system message is kept. An answer that outgrows the context goes on with
+    /// the system message and the later half of what followed it.
+    #[default]
+    Slide,
+    /// The answer ends with [`FinishReason::ContextFull`]. A prompt that does not fit is an error.
+    Stop,
+}
+
+/// What a session is made for.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// Tokens of prompt and answer together; `None` for 4096, or all that the model has.
+    pub context_length: Option<usize>,
+    /// What keys and values are stored as.
+    pub kv_element: KvElement,
+    /// What happens when the context is full.
+    pub overflow: Overflow,
+    /// The system message; `None` leaves it to the template.
+    pub system: Option<String>,
+}
+
+/// A conversation on an [`Engine`].
+///
+/// It keeps the keys and values of the tokens that it has read, so that a next turn only reads what is new: the longest
+/// common prefix of what is cached and what is asked stays.
+pub struct Session {
+    engine: Engine,
+    options: SessionOptions,
+    layout: KvLayout,
+    context_length: usize,
+    kv: MmapMut,
+    memory: Vec<f32>,
+    logits: Vec<f32>,
+    /// The tokens whose keys and values are in the cache.
+    tokens: Vec<u32>,
+    messages: Vec<Message>,
+    /// The first message (after the system message) that still fits.
+    window: usize,
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine, options: SessionOptions) -> Result<Self> {
+        let config = *engine.config();
+        let context_length = options
+            .context_length
+            .unwrap_or(DEFAULT_CONTEXT.min(config.context_length));
+        if context_length == 0 || context_length > config.context_length {
+            let (asked, most) = (context_length, config.context_length);
+            return Err(EngineError::ContextLength { asked, most }.into());
+        }
+        let layout = KvCache::layout(&config, context_length, options.kv_element);
+        let layout = layout.map_err(|error| EngineError::Forward(error.into()))?;
+        let bytes = KvCache::bytes(&config, &layout);
+        // Anonymous memory costs nothing until positions are written.
+        let kv = MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source })?;
+        let chunk = engine.prefill_chunk().min(context_length);
+        let memory = vec![0.0; workspace_len(&config, &layout, chunk, engine.pool().threads())];
+        let mut session = Session {
+            layout,
+            context_length,
+            kv,
+            memory,
+            logits: vec![0.0; config.vocab_size],
+            tokens: Vec::with_capacity(context_length),
+            messages: Vec::new(),
+            window: 0,
+            options,
+            engine,
+        };
+        session.reset();
+        Ok(session)
+    }
+
+    /// The engine it runs on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Tokens of prompt and answer that fit together.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Tokens whose keys and values are cached.
+    pub fn cached_tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Everything said, the system message first.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Replaces what has been said, for instance with a stored conversation. What of it is cached stays cached.
+    pub fn set_messages(&mut self, messages: Vec<Message>) {
+        self.messages = messages;
+        self.window = 0;
+    }
+
+    /// Starts the conversation anew, with the same system message.
+    pub fn reset(&mut self) {
+        let system = self.options.system.clone();
+        self.set_messages(
+            system
+                .map(|text| Message::new(Role::System, text))
+                .into_iter()
+                .collect(),
+        );
+    }
+
+    /// Bytes of the key/value cache at its full length.
+    pub fn kv_bytes(&self) -> usize {
+        self.kv.len()
+    }
+
+    /// Tokens of a text, special ones counted as such.
+    pub fn token_count(&self, text: &str) -> usize {
+        self.engine.tokenizer().encode(text, Special::Parse).len()
+    }
+
+    /// Reads the system message now, so that the first answer comes sooner.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn prewarm(&mut self) -> Result<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let system = self.prompt_tokens(&self.messages[..1], false)?;
+        if !system.is_empty() {
+            self.read(&system, None)?;
+        }
+        Ok(())
+    }
+
+    /// The tokens of a conversation, as the model's template writes it.
+    pub(crate) fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
+        let tokenizer = self.engine.tokenizer();
+        let text = self.engine.template().render(messages, generation_prompt)?;
+        let mut tokens = tokenizer.encode(&text, Special::Parse);
+        // Templates usually write the BOS token themselves.
+        if let Some(bos) = tokenizer
+            .bos()
+            .filter(|&bos| tokenizer.add_bos() && tokens.first() != Some(&bos))
+        {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    /// Makes the cache hold exactly `tokens` and leaves the scores of what may follow in `logits`. Returns how many
+    /// tokens were cached already, or `None` if it was cancelled; what was read until then stays.
+    pub(crate) fn read(&mut self, tokens: &[u32], cancel: Option<&CancelToken>) -> Result<Option<usize>> {
+        let (needed, context_length) = (tokens.len(), self.context_length);
+        if needed > context_length {
+            return Err(EngineError::ContextOverflow { needed, context_length }.into());
+        }
+        // The last token always runs: its scores are wanted.
+        let most = tokens.len().checked_sub(1).ok_or(EngineError::EmptyPrompt)?;
+        let common = self
+            .tokens
+            .iter()
+            .zip(tokens)
+            .take(most)
+            .take_while(|(a, b)| a == b)
+            .count();
+        self.tokens.truncate(common);
+        let chunk = self.engine.prefill_chunk();
+        let mut rest = &tokens[common..];
+        while !rest.is_empty() {
+            if cancel.is_some_and(CancelToken::is_cancelled) {
+                return Ok(None);
+            }
+            let (now, later) = rest.split_at(chunk.min(rest.len()));
+            self.forward(now, later.is_empty())?;
+            rest = later;
+        }
+        Ok(Some(common))
+    }
+
+    /// Appends tokens to the cache; the scores after the last one go to `logits`, if wanted.
+    pub(crate) fn forward(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
+        let runtime = Runtime {
+            backend: self.engine.backend(),
+            parallel: self.engine.pool(),
+            precision: self.engine.precision(),
+        };
+        let mut cache = KvCache::new(self.layout, &mut self.kv).map_err(|error| EngineError::Forward(error.into()))?;
+        let logits = if wanted { &mut self.logits[..] } else { &mut [] };
+        let model = self.engine.model().model();
+        model.forward(
+            &runtime,
+            tokens,
+            self.tokens.len(),
+            &mut cache,
+            &mut self.memory,
+            logits,
+        )?;
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    /// Runs `tokens` from an empty cache and calls `each(position, logits)` with the scores after every one of them:
+    /// for judging models. The conversation is untouched, its cache is lost.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextOverflow`] and [`EngineError::Forward`].
+    pub fn evaluate(&mut self, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) -> Result<()> {
+        let (needed, context_length) = (tokens.len(), self.context_length);
+        if needed > context_length {
+            return Err(EngineError::ContextOverflow { needed, context_length }.into());
+        }
+        self.tokens.clear();
+        let vocab_size = self.engine.config().vocab_size;
+        let chunk = self.engine.prefill_chunk().min(MAX_EVALUATED);
+        let mut logits = vec![0.0; chunk.min(needed) * vocab_size];
+        for tokens in tokens.chunks(chunk) {
+            let first = self.tokens.len();
+            logits.truncate(tokens.len() * vocab_size);
+            std::mem::swap(&mut self.logits, &mut logits);
+            let result = self.forward(tokens, true);
+            std::mem::swap(&mut self.logits, &mut logits);
+            result?;
+            for (i, logits) in logits.chunks_exact(vocab_size).enumerate() {
+                each(first + i, logits);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Positions whose scores [`Session::evaluate`] holds at a time: 25 MB with a vocabulary of 200,000.
+const MAX_EVALUATED: usize = 32;
