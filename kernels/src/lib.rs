@@ -1,6 +1,6 @@
 //! Packed weights and the arithmetic on them, for running transformers on phones and hosts.
 //!
-//! - [`format`]: what the bytes of a weight matrix mean, packing and unpacking.
+//! - [`mod@format`]: what the bytes of a weight matrix mean, packing and unpacking.
 //! - [`ops`]: what a transformer calls: matrix products, norms, rotary embedding, attention over a packed KV cache.
 //! - [`Backend`]: which instruction set does the work, chosen at run time.
 //! - [`Parallel`]: how an op hands its tasks to threads; the crate itself has none.
