@@ -11,9 +11,10 @@ use memmap2::{Mmap, MmapMut};
 use super::{Gguf, GgufError};
 use crate::{Error, Result};
 
-/// The largest page of the systems that this runs on.
+/// What released parts are aligned to: the pages of Apple's systems, a multiple of most others'. A system with larger
+/// ones refuses to release, and keeps the memory.
 #[cfg(unix)]
-const PAGE: usize = 65536;
+const PAGE: usize = 16384;
 
 /// A model file, mapped into memory and used in place.
 #[derive(Debug)]

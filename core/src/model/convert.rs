@@ -55,6 +55,10 @@ pub(super) fn fill_arena(
         }
         work();
     });
+    // What jobs left at their edges. Tensors in between that are used in place come back when they are.
+    let start = conversions.iter().map(|conversion| conversion.from.start).min();
+    let end = conversions.iter().map(|conversion| conversion.from.end).max();
+    file.release(start.unwrap_or(0)..end.unwrap_or(0));
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         None => Ok(Some(arena)),
         Some(source) => Err(ModelError::Format {
