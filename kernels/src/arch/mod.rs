@@ -67,5 +67,7 @@ impl Eq for Backend {}
 static ALL: &[&Kernels] = &[
     &scalar::KERNELS,
     #[cfg(target_arch = "x86_64")]
+    &x86_64::avx2::KERNELS,
+    #[cfg(target_arch = "x86_64")]
     &x86_64::avx512vnni::KERNELS,
 ];

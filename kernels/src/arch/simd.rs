@@ -4,8 +4,9 @@ use crate::format::GROUP;
 
 /// Sixteen f32 lanes of one instruction set.
 ///
-/// Every implementation gives the same bits for the same input, a NaN's sign and payload apart. So nothing here fuses a multiplication with an
-/// addition, and [`sum`](Simd::sum) adds in one fixed order: lane `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+/// Every implementation gives the same bits for the same input, a NaN's sign and payload apart. So nothing here fuses a
+/// multiplication with an addition, and [`sum`](Simd::sum) adds in one fixed order: lane `i` and `i + 8`, then `i + 4`,
+/// `i + 2`, `i + 1`.
 ///
 /// # Safety
 /// Calling any method is sound only where the instruction set is present, in a function compiled for it (all are

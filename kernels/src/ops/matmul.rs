@@ -426,35 +426,65 @@ pub(crate) mod generic {
     /// As [`matmul_dense`]; `E` is the weights' type.
     #[inline(always)]
     unsafe fn dense_with<V: Simd, E: Element>(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32) {
-        let cols = w.cols();
-        let (columns, whole) = (x.len() / cols, cols / 16 * 16);
-        // SAFETY: every index lies inside its row; the last, partial 16 are copied to a buffer of 16 first.
+        let (all_rows, cols, columns) = (w.rows(), w.cols(), x.len() / w.cols());
+        // SAFETY: rows and columns exist; `out` has the rows of every column.
         unsafe {
-            for row in rows {
-                let weights = w.row_ptr(row);
+            for first in rows.clone().step_by(TILE_ROWS) {
+                let tile = first..rows.end.min(first + TILE_ROWS);
+                let mut column = 0;
+                while column < columns {
+                    let n = if column + FLOAT_COLUMNS <= columns {
+                        FLOAT_COLUMNS
+                    } else {
+                        1
+                    };
+                    let (x, out) = (x.as_ptr().add(column * cols), out.add(column * all_rows));
+                    for row in tile.clone() {
+                        if n == FLOAT_COLUMNS {
+                            dense_block::<V, E, FLOAT_COLUMNS>(w.row_ptr(row), x, cols, out.add(row), all_rows);
+                        } else {
+                            dense_block::<V, E, 1>(w.row_ptr(row), x, cols, out.add(row), all_rows);
+                        }
+                    }
+                    column += n;
+                }
+            }
+        }
+    }
+
+    /// One row, `N` columns, whose results lie `stride` apart.
+    ///
+    /// # Safety
+    /// As [`dense_with`].
+    #[inline(always)]
+    unsafe fn dense_block<V: Simd, E: Element, const N: usize>(
+        weights: *const u8,
+        x: *const f32,
+        cols: usize,
+        out: *mut f32,
+        stride: usize,
+    ) {
+        let whole = cols / 16 * 16;
+        // SAFETY: as this function's contract.
+        unsafe {
+            let mut sums = [V::splat(0.0); N];
+            for k in (0..whole).step_by(16) {
+                let weights = E::load::<V>(weights.add(k * E::BYTES));
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(weights.mul(V::load(x.add(n * cols + k))));
+                }
+            }
+            if whole < cols {
                 let mut tail = [0u8; 64];
                 let tail_bytes = (cols - whole) * E::BYTES;
                 core::ptr::copy_nonoverlapping(weights.add(whole * E::BYTES), tail.as_mut_ptr(), tail_bytes);
                 let tail = E::load::<V>(tail.as_ptr());
-                let mut column = 0;
-                while column < columns {
-                    let n = (columns - column).min(FLOAT_COLUMNS);
-                    let x = x.as_ptr().add(column * cols);
-                    let mut sums = [V::splat(0.0); FLOAT_COLUMNS];
-                    for k in (0..whole).step_by(16) {
-                        let weights = E::load::<V>(weights.add(k * E::BYTES));
-                        for (i, sum) in sums.iter_mut().enumerate().take(n) {
-                            *sum = sum.add(weights.mul(V::load(x.add(i * cols + k))));
-                        }
-                    }
-                    for (i, mut sum) in sums.into_iter().enumerate().take(n) {
-                        if whole < cols {
-                            sum = sum.add(tail.mul(V::load_part(x.add(i * cols + whole), cols - whole)));
-                        }
-                        *out.add((column + i) * w.rows() + row) = sum.sum();
-                    }
-                    column += n;
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(tail.mul(V::load_part(x.add(n * cols + whole), cols - whole)));
                 }
+            }
+            for (n, sum) in sums.into_iter().enumerate() {
+                *out.add(n * stride) = sum.sum();
             }
         }
     }
