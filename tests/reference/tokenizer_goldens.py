@@ -1,9 +1,9 @@
-"""Computes what the tokenizer tests expect: tests/golden/tokenizer/{smollm2,splits,classes}.json.
+"""Computes what the tokenizer tests expect: tests/golden/tokenizer/{texts,smollm2,splits,classes,bpe_*}.json.
 
     pip install tokenizers==0.23.3 gguf numpy xllamacpp
     python tests/reference/tokenizer_goldens.py path/to/SmolLM2-135M-Instruct.Q4_1.gguf
 
-The oracle is Hugging Face `tokenizers`, the library SmolLM2 was trained with: its vocabulary and merges come from the GGUF
+The cases are in the order of the texts. The oracle is Hugging Face `tokenizers`, the library SmolLM2 was trained with: its vocabulary and merges come from the GGUF
 file, its pre-tokenizer and decoder from the model's tokenizer.json (Digits then ByteLevel, no unknown token). llama.cpp
 is asked too, through the tokenize endpoint of xllamacpp's server on the loopback interface. Where the two differ the
 golden keeps both and the tests follow Hugging Face, because the model was trained with it; the script lists such texts.
@@ -18,8 +18,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from gguf import GGUFReader
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers import __version__ as tokenizers_version
 
 from tokenizer_texts import TEXTS
@@ -88,7 +87,7 @@ class LlamaCpp:
 
 def smollm2_cases(tokenizer, llama_cpp):
     for text in TEXTS:
-        case = {"text": text}
+        case = {}
         for key, as_text in (("ids", False), ("ids_as_text", True)):
             tokenizer.encode_special_tokens = as_text
             case[key] = tokenizer.encode(text, add_special_tokens=False).ids
@@ -97,9 +96,9 @@ def smollm2_cases(tokenizer, llama_cpp):
                 case["llama_cpp_" + key] = theirs
         if case["ids_as_text"] == case["ids"]:
             del case["ids_as_text"]
-        case["decoded"] = tokenizer.decode(case["ids"], skip_special_tokens=False)
-        if case["decoded"] == text:
-            del case["decoded"]
+        decoded = tokenizer.decode(case["ids"], skip_special_tokens=False)
+        if decoded != text:
+            case["decoded"] = decoded
         yield case
 
 
@@ -123,14 +122,47 @@ def splits():
         assert "".join(pieces) == text
         return [len(piece.encode()) for piece in pieces]
 
-    texts = list(TEXTS)
     # Case folding can turn other letters into those of the contractions: try every letter that folds to one.
-    texts += [f"x'{c}x" for c in "sStTmMdDſKåÅ\u212b"] + [f"'{a}{b}" for a in "rvlRVLſ" for b in "eElLſEé\u0301"]
+    texts = [f"x'{c}x" for c in "sStTmMdDſKåÅ\u212b"] + [f"'{a}{b}" for a in "rvlRVLſ" for b in "eElLſEé\u0301"]
     texts += ["'ſt", "'st 'ﬆ 'ﬅ", "'ßx 'ẞx", "'ŝ 'Ŝ", "'ı 'İ"]
     return {
-        "texts": texts,
-        "lengths": {name: [lengths(pre, text) for text in texts] for name, pre in by_name.items()},
+        "more_texts": texts,
+        "lengths": {name: [lengths(pre, text) for text in TEXTS + texts] for name, pre in by_name.items()},
     }
+
+
+def tiny_bpe(pre_tokenizer, ignore_merges):
+    """A tokenizer trained on the reference texts, as a GGUF file would hold it, and the ids of all texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizer, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    control, user_defined = ["<|begin_of_text|>", "<|eot_id|>", "<|im|>"], ["<|im|><|im|>", "  <x>", "é<x>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=800, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    corpus = [path.read_text() for path in sorted((Path(__file__).parent / "texts").glob("*.txt"))]
+    tokenizer.train_from_iterator(corpus + TEXTS, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    if ignore_merges:
+        # Drop some merges but not what they make: only a whole word can still become that token.
+        parts = {part for merge in merges for part in merge}
+        merges = [(a, b) for rank, (a, b) in enumerate(merges) if a + b in parts or rank % 3]
+    tokens = sorted(model["vocab"], key=model["vocab"].get) + control + user_defined
+    vocab = {token: id for id, token in enumerate(tokens)}
+    tokenizer.model = models.BPE(vocab=vocab, merges=merges, ignore_merges=ignore_merges)
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in control])
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in user_defined])
+    assert tokenizer.get_vocab_size() == len(tokens)
+    texts = TEXTS + ["<|im|><|im|><|im|>", "a  <x>b", " é<x>", "<|begin_of_text|>the  <x> and<|eot_id|>"]
+    ids = {}
+    for key, as_text in (("ids", False), ("ids_as_text", True)):
+        tokenizer.encode_special_tokens = as_text
+        ids[key] = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    types = [1] * (len(tokens) - len(control) - len(user_defined)) + [3] * len(control) + [4] * len(user_defined)
+    vocabulary = {"tokens": tokens, "token_types": types, "merges": [" ".join(merge) for merge in merges]}
+    return {"vocabulary": vocabulary, "more_texts": texts[len(TEXTS) :], **ids}
 
 
 def classes():
@@ -156,15 +188,16 @@ def classes():
 
 def write(name, value, per_line=None):
     """One line per element of the list under `per_line`, so that a diff shows which one changed."""
-    head = {key: item for key, item in value.items() if key != per_line}
-    text = json.dumps(head, separators=(",", ":"))
+    dump = lambda item: json.dumps(item, separators=(",", ":"))
+    fields = [f"{dump(key)}:{dump(item)}" for key, item in value.items() if key != per_line]
     if per_line:
-        lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in value[per_line])
-        text = f'{text[:-1]},"{per_line}":[\n{lines}\n]}}'
-    (GOLDEN / name).write_text(text + "\n")
+        fields.append(f"{dump(per_line)}:[\n" + ",\n".join(map(dump, value[per_line])) + "\n]")
+    (GOLDEN / name).write_text("{" + ",".join(fields) + "}\n")
 
 
 def main():
+    from gguf import GGUFReader
+
     model = Path(sys.argv[1])
     oracle = f"tokenizers {tokenizers_version}"
     llama_cpp = LlamaCpp(model)
@@ -173,9 +206,12 @@ def main():
     write(
         "smollm2.json", {"model_sha256": sha256, "oracle": oracle, "second": llama_cpp.name, "cases": cases}, "cases"
     )
+    write("texts.json", {"texts": TEXTS}, "texts")
     write("splits.json", {"oracle": oracle, **splits()})
+    for name, pattern, ignore_merges in (("gpt-2", GPT2, False), ("llama-bpe", LLAMA3, True), ("qwen2", QWEN2, False)):
+        write(f"bpe_{name}.json", {"oracle": oracle, **tiny_bpe(split(pattern), ignore_merges)}, "ids")
     write("classes.json", {"oracle": oracle, **classes()})
-    differ = [case["text"] for case in cases if any(key.startswith("llama_cpp") for key in case)]
+    differ = [text for text, case in zip(TEXTS, cases) if any(key.startswith("llama_cpp") for key in case)]
     print(f"{len(cases)} texts; llama.cpp differs on {len(differ)}:")
     for text in differ:
         print("   ", ascii(text[:60]))

@@ -96,7 +96,7 @@ fn read_merges(tokens: &Tokens, merges: &[&str]) -> Result<Merges, TokenizerErro
     }
     let mut list: Vec<(u32, u32, u32)> = Vec::with_capacity(merges.len());
     let mut index = Index::with_capacity(merges.len());
-    let mut joined = Vec::new();
+    let mut joined = String::new();
     for (at, merge) in merges.iter().enumerate() {
         // No token has a space in it: the alphabet writes it Ġ.
         let Some((left, right)) = merge
@@ -109,14 +109,14 @@ fn read_merges(tokens: &Tokens, merges: &[&str]) -> Result<Merges, TokenizerErro
             });
         };
         joined.clear();
-        joined.extend_from_slice(left.as_bytes());
-        joined.extend_from_slice(right.as_bytes());
+        joined.push_str(left);
+        joined.push_str(right);
         // Vocabularies list what merges make in the same order, so the next token is nearly always the one.
         let guess = list.last().map_or(0, |&(_, _, made)| made.wrapping_add(1));
-        let made = if tokens.text(guess) == joined {
+        let made = if tokens.text(guess) == joined.as_bytes() {
             Some(guess)
         } else {
-            tokens.find(&joined)
+            tokens.find(joined.as_bytes())
         };
         let needs = |found: Option<u32>, text: &str| {
             found.ok_or_else(|| TokenizerError::UnknownMergeToken {
@@ -126,7 +126,7 @@ fn read_merges(tokens: &Tokens, merges: &[&str]) -> Result<Merges, TokenizerErro
         };
         let left_id = needs(tokens.find(left.as_bytes()), left)?;
         let right_id = needs(tokens.find(right.as_bytes()), right)?;
-        let made = needs(made, &String::from_utf8_lossy(&joined))?;
+        let made = needs(made, &joined)?;
         let rank = list.len() as u32;
         let hash = index.hash_pair(left_id, right_id);
         list.push((left_id, right_id, made));

@@ -51,9 +51,9 @@ pub(super) fn write_escaped(bytes: &[u8], out: &mut String) {
 }
 
 /// Reads a token written in the alphabet; `None` if it has any other character.
-pub(super) fn unescape<'b>(token: &[u8], out: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+pub(super) fn unescape<'b>(token: &str, out: &'b mut Vec<u8>) -> Option<&'b [u8]> {
     out.clear();
-    for c in str::from_utf8(token).ok()?.chars() {
+    for c in token.chars() {
         out.push(char_to_byte(c)?);
     }
     Some(out)

@@ -10,10 +10,10 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    pub(super) fn new(tokens: &Tokens, unknown: Option<u32>) -> Result<Self, TokenizerError> {
+    pub(super) fn new(texts: &[&str], tokens: &Tokens, unknown: Option<u32>) -> Result<Self, TokenizerError> {
         let mut bytes = Box::new([None; 256]);
-        for id in tokens.ids().filter(|&id| tokens.kind(id) == Some(Kind::Byte)) {
-            bytes[usize::from(byte_of(tokens, id)?)] = Some(id);
+        for (id, text) in (0..).zip(texts).filter(|&(id, _)| tokens.kind(id) == Some(Kind::Byte)) {
+            bytes[usize::from(parse_byte(id, text)?)] = Some(id);
         }
         if unknown.is_none() && bytes.contains(&None) {
             return Err(TokenizerError::NoFallback);
@@ -35,14 +35,13 @@ impl Fallback {
 }
 
 /// The byte that a token of type 6 stands for.
-pub(super) fn byte_of(tokens: &Tokens, id: u32) -> Result<u8, TokenizerError> {
-    let text = String::from_utf8_lossy(tokens.text(id));
+pub(super) fn parse_byte(id: u32, text: &str) -> Result<u8, TokenizerError> {
     let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits
         .filter(|digits| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
         .and_then(|digits| u8::from_str_radix(digits, 16).ok())
         .ok_or_else(|| TokenizerError::BadByteToken {
             id,
-            text: excerpt(&text),
+            text: excerpt(text),
         })
 }

@@ -32,8 +32,8 @@ pub(super) struct Merger {
     merges: Vec<Option<Merge>>,
     /// For long words, (previous, next) of each symbol.
     links: Vec<(usize, usize)>,
-    /// (rank, where, what it becomes)
-    queue: BinaryHeap<Reverse<(u32, usize, u32)>>,
+    /// (rank, where)
+    queue: BinaryHeap<Reverse<(u32, usize)>>,
 }
 
 /// Stands for no symbol in `links`.
@@ -66,11 +66,7 @@ impl Merger {
             && let Some(merge) = merges.remove(at)
         {
             let right = symbols.remove(at + 1);
-            symbols[at] = Symbol {
-                id: merge.id,
-                end: right.end,
-                ..symbols[at]
-            };
+            (symbols[at].id, symbols[at].end) = (merge.id, right.end);
             if let Some(next) = symbols.get(at + 1) {
                 merges[at] = find(&symbols[at], next);
             }
@@ -91,37 +87,33 @@ impl Merger {
         // Collected first and made a heap in one go, which is linear.
         let mut first = std::mem::take(queue).into_vec();
         let pairs = symbols.windows(2).enumerate();
-        let entry = |merge: Merge, at: usize| Reverse((merge.rank, at, merge.id));
-        first.extend(pairs.filter_map(|(at, pair)| Some(entry(find(&pair[0], &pair[1])?, at))));
+        first.extend(pairs.filter_map(|(at, pair)| Some(Reverse((find(&pair[0], &pair[1])?.rank, at)))));
         *queue = first.into();
 
-        while let Some(Reverse((_, at, id))) = queue.pop() {
+        while let Some(Reverse((rank, at))) = queue.pop() {
             let (previous, next) = links[at];
             if next == NONE || symbols[at].start == symbols[at].end {
                 continue;
             }
-            // The neighbours may have changed since this merge was queued.
-            if find(&symbols[at], &symbols[next]).is_none_or(|now| now.id != id) {
+            // The neighbours may have changed since this was queued. (Another merge of the same rank is as good: it was
+            // queued under the same key.)
+            let Some(merge) = find(&symbols[at], &symbols[next]).filter(|merge| merge.rank == rank) else {
                 continue;
-            }
-            let after = links[next].1;
-            symbols[at] = Symbol {
-                id,
-                end: symbols[next].end,
-                ..symbols[at]
             };
+            let after = links[next].1;
+            (symbols[at].id, symbols[at].end) = (merge.id, symbols[next].end);
             symbols[next].end = symbols[next].start;
             links[at].1 = after;
             if after != NONE {
                 links[after].0 = at;
                 if let Some(merge) = find(&symbols[at], &symbols[after]) {
-                    queue.push(entry(merge, at));
+                    queue.push(Reverse((merge.rank, at)));
                 }
             }
             if previous != NONE
                 && let Some(merge) = find(&symbols[previous], &symbols[at])
             {
-                queue.push(entry(merge, previous));
+                queue.push(Reverse((merge.rank, previous)));
             }
         }
         symbols.retain(|symbol| symbol.start != symbol.end);

@@ -8,6 +8,7 @@
 //! stripped next to added tokens.
 
 mod bpe;
+mod build;
 mod byte_level;
 mod detokenizer;
 mod error;
@@ -26,12 +27,10 @@ pub use vocabulary::Vocabulary;
 
 use crate::gguf::Gguf;
 use bpe::Bpe;
-use pre::PreTokenizer;
 use prefixes::Prefixes;
-use spm::Spm;
+use spm::{SPACE, Spm};
 use table::{Arena, Kind, Tokens};
 use unigram::Unigram;
-use vocabulary::keys;
 
 /// What to do with control tokens that are written in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,39 +40,6 @@ pub enum Special {
     /// `<|im_end|>` in the text is ten characters: for text from people and tools, who must not forge a turn.
     AsText,
 }
-
-/// The longest token, in bytes, that is searched for in the text. Real ones have up to about 200.
-const MAX_SEARCHED_BYTES: usize = 1024;
-
-/// Control tokens that end an answer, where the file does not list them all.
-const END_OF_GENERATION: &[&str] = &[
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-    "<|return|>",
-    "<|call|>",
-    "<end_of_turn>",
-    "<end_of_utterance>",
-    "<eos>",
-    "</s>",
-    "<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<｜end▁of▁sentence｜>",
-];
-
-/// Those of [`END_OF_GENERATION`] that end a turn, for files without `eot_token_id`.
-const END_OF_TURN: &[&str] = &[
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<end_of_utterance>",
-    "[EOT]",
-];
 
 /// A model's tokenizer.
 pub struct Tokenizer {
@@ -109,114 +75,6 @@ impl Tokenizer {
     /// Builds the tokenizer that the metadata of a model file describes. Nothing borrows from the file afterwards.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, TokenizerError> {
         Self::new(&Vocabulary::from_gguf(gguf)?)
-    }
-
-    /// Checks a vocabulary and builds its tokenizer.
-    pub fn new(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
-        let texts = &vocabulary.tokens;
-        if texts.is_empty() {
-            return Err(TokenizerError::NoTokens);
-        }
-        let is_spm = match vocabulary.model {
-            "gpt2" => false,
-            "llama" | "t5" => true,
-            other => {
-                return Err(TokenizerError::UnsupportedModel {
-                    model: error::excerpt(other),
-                });
-            }
-        };
-        check_len(
-            keys::TOKEN_TYPE,
-            vocabulary.token_types.len(),
-            texts.len(),
-            vocabulary.token_types.is_empty(),
-        )?;
-        check_len(keys::SCORES, vocabulary.scores.len(), texts.len(), !is_spm)?;
-        check_scores(if is_spm { &vocabulary.scores } else { &[] })?;
-
-        let tokens = Tokens::new(texts, kinds(vocabulary))?;
-        let searched = |kind| is_spm || matches!(kind, Some(Kind::Control | Kind::UserDefined | Kind::Unknown));
-        for id in tokens.ids().filter(|&id| searched(tokens.kind(id))) {
-            let bytes = tokens.text(id).len();
-            if bytes > MAX_SEARCHED_BYTES {
-                return Err(TokenizerError::TokenTooLong {
-                    id,
-                    bytes,
-                    max: MAX_SEARCHED_BYTES,
-                });
-            }
-        }
-
-        // What llama.cpp assumes of `llama` files that do not say, as long as it can be true.
-        let default_id = |id: u32| Some(id).filter(|_| vocabulary.model == "llama" && (id as usize) < texts.len());
-        let id = |key, id: Option<u32>, default: Option<u32>| match id {
-            Some(id) if id as usize >= texts.len() => Err(TokenizerError::IdOutOfRange {
-                key,
-                id,
-                vocab_size: texts.len(),
-            }),
-            Some(id) => Ok(Some(id)),
-            None => Ok(default),
-        };
-        let bos = id(keys::BOS, vocabulary.bos_token_id, default_id(1))?;
-        let eos = id(keys::EOS, vocabulary.eos_token_id, default_id(2))?;
-        let unknown = id(keys::UNKNOWN, vocabulary.unknown_token_id, default_id(0))?;
-        let padding = id(keys::PADDING, vocabulary.padding_token_id, None)?;
-        let control = |text: &&str| {
-            tokens
-                .find(text.as_bytes())
-                .filter(|&id| tokens.kind(id) == Some(Kind::Control))
-        };
-        let eot = id(keys::EOT, vocabulary.eot_token_id, END_OF_TURN.iter().find_map(control))?;
-        let eom = id(keys::EOM, vocabulary.eom_token_id, None)?;
-
-        let ignore_merges = PreTokenizer::ignores_merges(vocabulary.pre);
-        let model = match vocabulary.model {
-            "gpt2" => {
-                let pre = PreTokenizer::from_name(vocabulary.pre)?;
-                Model::Bpe(Bpe::new(pre, ignore_merges, &tokens, &vocabulary.merges)?)
-            }
-            "llama" => Model::Spm(Spm::new(&tokens, &vocabulary.scores, unknown)?),
-            _ => Model::Unigram {
-                unigram: Unigram::new(&tokens, vocabulary.scores.clone(), unknown)?,
-                remove_extra_whitespaces: vocabulary.remove_extra_whitespaces,
-            },
-        };
-        let mut end_of_generation: Vec<u32> = END_OF_GENERATION.iter().filter_map(control).collect();
-        end_of_generation.extend([eos, eot, eom].into_iter().flatten());
-        end_of_generation.sort_unstable();
-        end_of_generation.dedup();
-
-        // The Llama 3 tokenizer adds its BOS even if the file does not say so, and so do SentencePiece ones.
-        let default_add_bos = (vocabulary.model == "llama" || ignore_merges) && bos.is_some();
-        let add_bos = vocabulary.add_bos_token.unwrap_or(default_add_bos);
-        let add_eos = vocabulary
-            .add_eos_token
-            .unwrap_or(vocabulary.model == "t5" && eos.is_some());
-        for (flag, added, key, id) in [
-            (keys::ADD_BOS, add_bos, keys::BOS, bos),
-            (keys::ADD_EOS, add_eos, keys::EOS, eos),
-        ] {
-            if added && id.is_none() {
-                return Err(TokenizerError::MissingId { flag, key });
-            }
-        }
-        Ok(Self {
-            pieces: pieces(&tokens, is_spm)?,
-            special: special(&tokens, is_spm),
-            space_prefix: is_spm && vocabulary.add_space_prefix.unwrap_or(true),
-            tokens,
-            model,
-            bos,
-            eos,
-            eot,
-            unknown,
-            padding,
-            add_bos,
-            add_eos,
-            end_of_generation,
-        })
     }
 
     /// The ids of `text`, without BOS or EOS.
@@ -256,24 +114,30 @@ impl Tokenizer {
         if text.is_empty() {
             return;
         }
-        let prefix = if self.space_prefix { spm::SPACE } else { "" };
         match &self.model {
             Model::Bpe(bpe) => bpe.encode(text, &self.tokens, ids),
-            Model::Spm(spm) => spm.encode(&(prefix.to_owned() + &text.replace(' ', spm::SPACE)), &self.tokens, ids),
+            Model::Spm(spm) => spm.encode(&self.escape_spaces(text, false), &self.tokens, ids),
             Model::Unigram {
                 unigram,
-                remove_extra_whitespaces: false,
-            } => unigram.encode(&(prefix.to_owned() + &text.replace(' ', spm::SPACE)), ids),
-            Model::Unigram {
-                unigram,
-                remove_extra_whitespaces: true,
+                remove_extra_whitespaces,
             } => {
-                let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
-                if !words.is_empty() {
-                    unigram.encode(&(prefix.to_owned() + &words.join(spm::SPACE)), ids);
-                }
+                unigram.encode(&self.escape_spaces(text, *remove_extra_whitespaces), ids);
             }
         }
+    }
+
+    /// Text as SentencePiece sees it; `squeezed` has no two spaces in a row and none at the ends.
+    fn escape_spaces(&self, text: &str, squeezed: bool) -> String {
+        // Room for the three bytes of each escaped space in prose.
+        let mut escaped = String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
+        let words = text.split(' ').filter(|word| !squeezed || !word.is_empty());
+        for (at, word) in words.enumerate() {
+            if at > 0 || self.space_prefix {
+                escaped.push(SPACE);
+            }
+            escaped.push_str(word);
+        }
+        escaped
     }
 
     /// The text of `ids`, with or without control tokens. Bytes that are not UTF-8 become U+FFFD.
@@ -369,68 +233,4 @@ impl std::fmt::Debug for Tokenizer {
             .field("vocab_size", &self.vocab_size())
             .finish_non_exhaustive()
     }
-}
-
-fn check_len(key: &'static str, found: usize, expected: usize, optional: bool) -> Result<(), TokenizerError> {
-    if found == expected || (optional && found == 0) {
-        return Ok(());
-    }
-    Err(TokenizerError::LengthMismatch { key, expected, found })
-}
-
-fn check_scores(scores: &[f32]) -> Result<(), TokenizerError> {
-    match (0..).zip(scores).find(|(_, score)| !score.is_finite()) {
-        Some((id, &score)) => Err(TokenizerError::BadScore { id, score }),
-        None => Ok(()),
-    }
-}
-
-fn kinds(vocabulary: &Vocabulary<'_>) -> Vec<Kind> {
-    if vocabulary.token_types.is_empty() {
-        // Old files have no types: at least the known ends of an answer must not be ordinary text.
-        let kind = |text: &&str| {
-            if END_OF_GENERATION.contains(text) {
-                Kind::Control
-            } else {
-                Kind::Normal
-            }
-        };
-        return vocabulary.tokens.iter().map(kind).collect();
-    }
-    vocabulary
-        .token_types
-        .iter()
-        .map(|&token_type| Kind::from_ggml(token_type))
-        .collect()
-}
-
-/// The bytes that each token adds to the text.
-fn pieces(tokens: &Tokens, is_spm: bool) -> Result<Arena, TokenizerError> {
-    let mut pieces = Arena::with_capacity(tokens.len(), tokens.ids().map(|id| tokens.text(id).len()).sum());
-    let mut unescaped = Vec::new();
-    for id in tokens.ids() {
-        let text = tokens.text(id);
-        match tokens.kind(id) {
-            Some(Kind::Byte) => pieces.extend(&[fallback::byte_of(tokens, id)?]),
-            Some(Kind::Normal | Kind::UserDefined) if is_spm => pieces.extend(&spm::unescape(text)),
-            Some(Kind::Normal) => pieces.extend(byte_level::unescape(text, &mut unescaped).unwrap_or(text)),
-            _ => pieces.extend(text),
-        }
-        pieces.end_string();
-    }
-    Ok(pieces)
-}
-
-/// The tokens to search for, as they look in the text.
-fn special(tokens: &Tokens, is_spm: bool) -> Prefixes {
-    let keys = tokens.ids().filter_map(|id| {
-        let text = tokens.text(id);
-        match tokens.kind(id)? {
-            Kind::Control | Kind::Unknown => Some((text.into(), id)),
-            Kind::UserDefined if is_spm => Some((spm::unescape(text).into(), id)),
-            Kind::UserDefined => Some((text.into(), id)),
-            Kind::Normal | Kind::Byte => None,
-        }
-    });
-    Prefixes::new(keys.collect())
 }

@@ -411,13 +411,17 @@ mod tests {
     #[test]
     fn words_are_those_of_the_regular_expressions() {
         let golden = golden("splits.json");
-        let texts = golden["texts"].as_array().unwrap();
+        let all = [&self::golden("texts.json")["texts"], &golden["more_texts"]];
+        let texts: Vec<&str> = all
+            .iter()
+            .flat_map(|texts| texts.as_array().unwrap())
+            .map(|text| text.as_str().unwrap())
+            .collect();
         let by_name = golden["lengths"].as_object().unwrap();
         assert!(texts.len() > 400 && by_name.len() == 6);
         for (name, lengths) in by_name {
             let pre = PreTokenizer::from_name(Some(name)).unwrap();
             for (text, lengths) in texts.iter().zip(lengths.as_array().unwrap()) {
-                let text = text.as_str().unwrap();
                 let mut words = Vec::new();
                 pre.split(text, |word| words.push(word.to_owned()));
                 let found: Vec<usize> = words.iter().map(String::len).collect();
@@ -428,7 +432,7 @@ mod tests {
                     .map(|n| n.as_u64().unwrap() as usize)
                     .collect();
                 assert_eq!(found, expected, "{name} cuts {text:?} into {words:?}");
-                assert_eq!(words.concat(), text);
+                assert_eq!(words.concat(), *text);
             }
         }
     }

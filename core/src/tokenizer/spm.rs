@@ -9,7 +9,7 @@ use super::merge::{Merge, Merger, Symbol};
 use super::table::{Kind, Tokens};
 
 /// What SentencePiece writes for a space.
-pub(super) const SPACE: &str = "▁";
+pub(super) const SPACE: char = '▁';
 
 /// Stands for a character that the vocabulary does not have.
 const NO_TOKEN: u32 = u32::MAX;
@@ -25,28 +25,25 @@ pub(super) struct Spm {
 }
 
 impl Spm {
-    /// `scores` has one finite score per token.
-    pub(super) fn new(tokens: &Tokens, scores: &[f32], unknown: Option<u32>) -> Result<Self, TokenizerError> {
-        let mut words_are_apart = true;
-        let mut longest = 0;
-        let mut ranks = Vec::with_capacity(tokens.len());
-        for (id, &score) in tokens.ids().zip(scores) {
-            // Control tokens must not come out of ordinary text, and user-defined ones were found before.
-            if tokens.kind(id) != Some(Kind::Normal) {
-                ranks.push(None);
-                continue;
-            }
-            ranks.push(Some(rank(score)));
-            let text = tokens.text(id);
-            longest = longest.max(text.len());
-            let word = trim_spaces(text);
-            words_are_apart &= !word.windows(SPACE.len()).any(|window| window == SPACE.as_bytes());
-        }
+    /// `texts` are those of `tokens`; `scores` has one finite score for each.
+    pub(super) fn new(
+        texts: &[&str],
+        tokens: &Tokens,
+        scores: &[f32],
+        unknown: Option<u32>,
+    ) -> Result<Self, TokenizerError> {
+        // Control tokens must not come out of ordinary text, and user-defined ones were found before.
+        let mergeable = |id: u32| tokens.kind(id) == Some(Kind::Normal);
+        let ranks = (0..)
+            .zip(scores)
+            .map(|(id, &score)| mergeable(id).then(|| rank(score)))
+            .collect();
+        let mergeable = || (0..).zip(texts).filter(|&(id, _)| mergeable(id)).map(|(_, text)| *text);
         Ok(Self {
             ranks,
-            fallback: Fallback::new(tokens, unknown)?,
-            words_are_apart,
-            longest,
+            fallback: Fallback::new(texts, tokens, unknown)?,
+            words_are_apart: mergeable().all(|text| !text.trim_start_matches(SPACE).contains(SPACE)),
+            longest: mergeable().map(str::len).max().unwrap_or(0),
         })
     }
 
@@ -95,10 +92,11 @@ impl Spm {
 }
 
 /// A token as it looks in the text: with spaces.
-pub(super) fn unescape(token: &[u8]) -> Cow<'_, [u8]> {
-    match str::from_utf8(token) {
-        Ok(text) if text.contains(SPACE) => Cow::Owned(text.replace(SPACE, " ").into_bytes()),
-        _ => Cow::Borrowed(token),
+pub(super) fn unescape(token: &str) -> Cow<'_, str> {
+    if token.contains(SPACE) {
+        token.replace(SPACE, " ").into()
+    } else {
+        token.into()
     }
 }
 
@@ -114,16 +112,9 @@ fn rank(score: f32) -> u32 {
     !ascending
 }
 
-fn trim_spaces(mut text: &[u8]) -> &[u8] {
-    while let Some(rest) = text.strip_prefix(SPACE.as_bytes()) {
-        text = rest;
-    }
-    text
-}
-
 /// The length of the first word with the spaces before it.
 fn word_length(text: &str) -> usize {
-    let spaces = text.len() - trim_spaces(text.as_bytes()).len();
+    let spaces = text.len() - text.trim_start_matches(SPACE).len();
     text[spaces..].find(SPACE).map_or(text.len(), |at| spaces + at)
 }
 

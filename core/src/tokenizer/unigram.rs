@@ -7,19 +7,20 @@ use super::prefixes::Prefixes;
 use super::table::{Kind, Tokens};
 
 /// How much worse than the worst token an unknown character is (`kUnkPenalty` in SentencePiece).
-const UNKNOWN_PENALTY: f64 = 10.0;
+const UNKNOWN_PENALTY: f32 = 10.0;
 
 pub(super) struct Unigram {
     pieces: Prefixes,
     scores: Vec<f32>,
-    unknown_score: f64,
+    unknown_score: f32,
     fallback: Fallback,
 }
 
-/// The best way to reach a place in the text.
+/// The best way to reach a place in the text. Sums are rounded to `f32` as SentencePiece rounds them: it decides between
+/// paths that are equally good, of which a run of one letter has many.
 #[derive(Clone, Copy)]
 struct Best {
-    score: f64,
+    score: f32,
     /// Where its last token starts.
     start: usize,
     /// Its last token; `None` for an unknown character.
@@ -27,16 +28,21 @@ struct Best {
 }
 
 impl Unigram {
-    /// `scores` has one finite score per token.
-    pub(super) fn new(tokens: &Tokens, scores: Vec<f32>, unknown: Option<u32>) -> Result<Self, TokenizerError> {
+    /// `texts` are those of `tokens`; `scores` has one finite score for each.
+    pub(super) fn new(
+        texts: &[&str],
+        tokens: &Tokens,
+        scores: &[f32],
+        unknown: Option<u32>,
+    ) -> Result<Self, TokenizerError> {
         let normal = || tokens.ids().filter(|&id| tokens.kind(id) == Some(Kind::Normal));
         let lowest = normal().map(|id| scores[id as usize]).fold(f32::INFINITY, f32::min);
-        let lowest = if lowest.is_finite() { f64::from(lowest) } else { 0.0 };
+        let lowest = if lowest.is_finite() { lowest } else { 0.0 };
         Ok(Self {
-            pieces: Prefixes::new(normal().map(|id| (tokens.text(id).into(), id)).collect()),
-            scores,
+            pieces: Prefixes::new(normal().map(|id| (texts[id as usize].as_bytes().into(), id)).collect()),
+            scores: scores.to_vec(),
             unknown_score: lowest - UNKNOWN_PENALTY,
-            fallback: Fallback::new(tokens, unknown)?,
+            fallback: Fallback::new(texts, tokens, unknown)?,
         })
     }
 
@@ -44,7 +50,7 @@ impl Unigram {
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
         // best[end] is the best way to cover text[..end]; places inside a character stay unreached.
         let unreached = Best {
-            score: f64::NEG_INFINITY,
+            score: f32::NEG_INFINITY,
             start: 0,
             id: None,
         };
@@ -52,7 +58,7 @@ impl Unigram {
         best[0].score = 0.0;
         for (start, c) in text.char_indices() {
             let before = best[start].score;
-            let mut improve = |end: usize, score: f64, id: Option<u32>| {
+            let mut improve = |end: usize, score: f32, id: Option<u32>| {
                 if score > best[end].score {
                     best[end] = Best { score, start, id };
                 }
@@ -60,7 +66,7 @@ impl Unigram {
             let mut has_char = false;
             self.pieces.each_at(&text.as_bytes()[start..], |length, id| {
                 has_char |= length == c.len_utf8();
-                improve(start + length, before + f64::from(self.scores[id as usize]), Some(id));
+                improve(start + length, before + self.scores[id as usize], Some(id));
             });
             if !has_char {
                 improve(start + c.len_utf8(), before + self.unknown_score, None);

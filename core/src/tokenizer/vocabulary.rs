@@ -63,13 +63,15 @@ impl<'a> Vocabulary<'a> {
             model: gguf.str("tokenizer.ggml.model")?,
             pre: gguf.opt_str("tokenizer.ggml.pre")?,
             tokens: gguf.strings("tokenizer.ggml.tokens")?.iter().collect(),
-            scores: gguf.opt_f32s(keys::SCORES)?.into_iter().flatten().collect(),
-            token_types: gguf.opt_i32s(keys::TOKEN_TYPE)?.into_iter().flatten().collect(),
+            scores: gguf.opt_f32s(keys::SCORES)?.map(Iterator::collect).unwrap_or_default(),
+            token_types: gguf
+                .opt_i32s(keys::TOKEN_TYPE)?
+                .map(Iterator::collect)
+                .unwrap_or_default(),
             merges: gguf
                 .opt_strings("tokenizer.ggml.merges")?
-                .into_iter()
-                .flatten()
-                .collect(),
+                .map(|merges| merges.iter().collect())
+                .unwrap_or_default(),
             bos_token_id: gguf.opt_u32(keys::BOS)?,
             eos_token_id: gguf.opt_u32(keys::EOS)?,
             eot_token_id: gguf.opt_u32(keys::EOT)?,
