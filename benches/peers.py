@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT, DECODE = 512, 128
-# Under load a spinning barrier can take seconds a token: fewer tokens show it as well.
-DECODE_LOADED = 32
+# With other work on the cores a spinning barrier can take a second a token: fewer tokens show it as well.
+DECODE_SLOW, SLOW = 16, 10.0
 
 
 def python_with_xllamacpp():
@@ -60,8 +60,8 @@ class LlamaCpp:
                 return json.loads(line)
         raise RuntimeError(f"llama.cpp ended with status {self.process.wait()}")
 
-    def measure(self, decode, start):
-        self.process.stdin.write(json.dumps({"decode": decode, "start": start}) + "\n")
+    def measure(self, start):
+        self.process.stdin.write(json.dumps({"start": start}) + "\n")
         self.process.stdin.flush()
         return self.read()
 
@@ -98,10 +98,10 @@ def worker(spec):
     timings(prompt, 8)
     print(json.dumps({"version": xllamacpp.__version__, "features": xllamacpp.get_system_info()}), flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        prefill = timings(prompt, 1)
-        decode = timings(prompt[: max(request["start"], 1)], request["decode"])
-        assert prefill["prompt_n"] == PROMPT and decode["predicted_n"] == request["decode"], (prefill, decode)
+        context = prompt[: max(json.loads(line)["start"], 1)]
+        slow = timings(context, 4)["predicted_per_second"] < SLOW
+        prefill, decode = timings(prompt, 1), timings(context, DECODE_SLOW if slow else DECODE)
+        assert prefill["prompt_n"] == PROMPT, prefill
         result = {"prefill": prefill["prompt_per_second"], "decode": decode["predicted_per_second"]}
         print(json.dumps(result), flush=True)
 
@@ -117,7 +117,7 @@ def measure_halfpi(binary, model, threads):
     }
 
 
-def compare(args, python, threads, loaded):
+def compare(args, python, threads):
     """Medians of every contender at this number of threads: {name: {prefill, decode}}."""
     policies = (False, True) if threads > 1 else (False,)
     peers = [LlamaCpp(python, args.model, threads, flash, passive) for flash in (False, True) for passive in policies]
@@ -126,8 +126,7 @@ def compare(args, python, threads, loaded):
     rounds = {}
     for n in range(args.rounds):
         for peer in peers if n % 2 else reversed(peers):
-            result = peer.measure(DECODE_LOADED if loaded else DECODE, start)
-            rounds.setdefault(peer.name, []).append(result)
+            rounds.setdefault(peer.name, []).append(peer.measure(start))
         if args.halfpi:
             rounds.setdefault("halfpi", []).append(measure_halfpi(args.halfpi, args.model, threads))
     for peer in peers:
@@ -181,7 +180,7 @@ def main():
         loops = [subprocess.Popen(busy) for _ in range(os.cpu_count() if loaded else 0)]
         try:
             for threads in map(int, args.threads.split(",")):
-                medians, info = compare(args, python, threads, loaded)
+                medians, info = compare(args, python, threads)
                 if not described:
                     print(f"xllamacpp {info['version']}: {info['features']}")
                     described = True
