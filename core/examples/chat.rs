@@ -10,7 +10,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: chat MODEL.gguf")?;
     let engine = Engine::open(path, EngineOptions::default())?;
     let mut session = engine.session(SessionOptions::default())?;
-    let options = GenerateOptions { sampler: SamplerOptions::greedy(), max_tokens: Some(64), ..Default::default() };
+    let options = GenerateOptions {
+        sampler: SamplerOptions::greedy(),
+        max_tokens: Some(64),
+        ..Default::default()
+    };
     for question in ["What is the capital of France?", "And of Italy?"] {
         println!("> {question}");
         let answer = session.send(question, &options, &mut |text| {

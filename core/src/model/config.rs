@@ -64,6 +64,21 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         "mixtures of experts are not supported",
     )?;
 
+    if let Some(activation) = gguf.opt_str(&key("hidden_activation"))? {
+        let expected = if architecture == Architecture::BitNet {
+            "relu2"
+        } else {
+            "silu"
+        };
+        let good = activation == expected;
+        check(
+            good,
+            &key("hidden_activation"),
+            activation,
+            "relu2 for bitnet, silu for the others",
+        )?;
+    }
+
     // Attention within a sliding window is plain attention as long as the context is no longer than the window.
     let window = gguf
         .opt_u32(&key("attention.sliding_window"))?
