@@ -131,7 +131,7 @@ def splits():
     }
 
 
-def tiny_bpe(pre_tokenizer, ignore_merges):
+def tiny_bpe(name, pre_tokenizer, ignore_merges):
     """A tokenizer trained on the reference texts, as a GGUF file would hold it, and the ids of all texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -161,7 +161,13 @@ def tiny_bpe(pre_tokenizer, ignore_merges):
         tokenizer.encode_special_tokens = as_text
         ids[key] = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     types = [1] * (len(tokens) - len(control) - len(user_defined)) + [3] * len(control) + [4] * len(user_defined)
-    vocabulary = {"tokens": tokens, "token_types": types, "merges": [" ".join(merge) for merge in merges]}
+    vocabulary = {
+        "model": "gpt2",
+        "pre": name,
+        "tokens": tokens,
+        "token_types": types,
+        "merges": [" ".join(merge) for merge in merges],
+    }
     return {"vocabulary": vocabulary, "more_texts": texts[len(TEXTS) :], **ids}
 
 
@@ -209,7 +215,7 @@ def main():
     write("texts.json", {"texts": TEXTS}, "texts")
     write("splits.json", {"oracle": oracle, **splits()})
     for name, pattern, ignore_merges in (("gpt-2", GPT2, False), ("llama-bpe", LLAMA3, True), ("qwen2", QWEN2, False)):
-        write(f"bpe_{name}.json", {"oracle": oracle, **tiny_bpe(split(pattern), ignore_merges)}, "ids")
+        write(f"bpe_{name}.json", {"oracle": oracle, **tiny_bpe(name, split(pattern), ignore_merges)}, "ids")
     write("classes.json", {"oracle": oracle, **classes()})
     differ = [text for text, case in zip(TEXTS, cases) if any(key.startswith("llama_cpp") for key in case)]
     print(f"{len(cases)} texts; llama.cpp differs on {len(differ)}:")

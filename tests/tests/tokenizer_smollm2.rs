@@ -5,7 +5,7 @@
 
 use halfpi::gguf::Gguf;
 use halfpi::tokenizer::{Special, Tokenizer};
-use serde_json::Value;
+use halfpi_tests::tokenizer::{golden, ids, strings};
 
 fn model() -> Option<Vec<u8>> {
     let Some(path) = std::env::var_os("HALFPI_TEST_MODEL") else {
@@ -15,30 +15,15 @@ fn model() -> Option<Vec<u8>> {
     Some(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-fn golden(name: &str) -> Value {
-    let path = format!("{}/golden/tokenizer/{name}", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(&path).expect(&path)).expect(&path)
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .expect("ids")
-        .iter()
-        .map(|id| id.as_u64().expect("an id") as u32)
-        .collect()
-}
-
 #[test]
 fn ids_are_those_of_the_reference() {
     let Some(model) = model() else { return };
     let tokenizer = Tokenizer::from_gguf(&Gguf::parse(&model).unwrap()).unwrap();
-    let (golden, texts) = (golden("smollm2.json"), golden("texts.json"));
-    let (cases, texts) = (golden["cases"].as_array().unwrap(), texts["texts"].as_array().unwrap());
+    let (golden, texts) = (golden("smollm2"), golden("texts"));
+    let (cases, texts) = (golden["cases"].as_array().unwrap(), strings(&texts["texts"]));
     assert!(cases.len() >= 400 && cases.len() == texts.len());
     let mut wrong = Vec::new();
     for (case, text) in cases.iter().zip(texts) {
-        let text = text.as_str().unwrap();
         let parsed = ids(&case["ids"]);
         let as_text = case.get("ids_as_text").map_or(parsed.clone(), ids);
         for (special, expected) in [(Special::Parse, &parsed), (Special::AsText, &as_text)] {
