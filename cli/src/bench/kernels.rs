@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use halfpi_kernels::format::{Codes, Dense, Float, GROUP, Layout, Matrix, Packed, ScaleGroup, tables};
-use halfpi_kernels::ops::{Activations, Int8Rows, Int8RowsMut, OpError, Product, Quantization, matmul};
+use halfpi_kernels::ops::{Activations, Int8RowsMut, Product, Quantization, matmul};
 use halfpi_kernels::{Backend, Serial};
 use serde::Serialize;
 
@@ -95,14 +95,14 @@ impl Quantized {
         }
     }
 
-    fn fill(&mut self, x: &[f32]) -> Result<Int8Rows<'_>, OpError> {
+    fn rows(&mut self) -> Int8RowsMut<'_> {
         let Quantized { codes, scales, sums, offsets } = self;
-        Int8RowsMut { codes, scales, sums, offsets }.quantize(Backend::scalar(), Quantization::Group, x, COLS)
+        Int8RowsMut { codes, scales, sums, offsets }
     }
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let bandwidth = read_bandwidth(1);
+    let bandwidth = read_bandwidth(1)?;
     // Half-precision numbers around 0.01 whichever way the bytes are read; what they are does not change the time.
     let pool: Vec<u8> = (0..POOL_BYTES).map(|i| if i % 2 == 0 { (i / 2 % 251) as u8 } else { 0x21 }).collect();
     let x: Vec<f32> = (0..COLUMNS_N * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
@@ -153,8 +153,9 @@ fn time(
 ) -> Outcome<f64> {
     let x = &x[..columns_n * COLS];
     let mut quantized = Quantized::new();
+    let mut quantized = quantized.rows();
     let int8 = match format {
-        Format::Packed(..) => Some(quantized.fill(x)?),
+        Format::Packed(..) => Some(quantized.quantize(backend, Quantization::Group, x, COLS)?),
         Format::Dense(_) => None,
     };
     let bytes = format.matrix(rows, pool)?.bytes();

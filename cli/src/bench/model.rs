@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Outcome {
     let of = |seconds: fn(&Round) -> f64| median(rounds.iter().map(seconds).collect());
 
     let bytes_per_token = engine.model().bytes_per_token();
-    let read_bandwidth = read_bandwidth(engine.threads());
+    let read_bandwidth = read_bandwidth(engine.threads())?;
     let decode_tokens_per_second = decode as f64 / of(|round| round.decode);
     let report = Report {
         model: name,
