@@ -1,2 +1,51 @@
-//! The `halfpi` command.
-fn main() {}
+//! The `halfpi` command: runs, inspects, judges and measures chat models.
+
+mod bench;
+mod chat;
+mod engine;
+mod eval;
+mod inspect;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "halfpi",
+    version,
+    about,
+    after_help = "Every command takes --json for output that programs read."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Chat(chat::Args),
+    Inspect(inspect::Args),
+    Eval(eval::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Chat(args) => chat::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // `halfpi inspect MODEL | head` closes the pipe and wants nothing more.
+        Err(error) if output::is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,48 +1,60 @@
-//! How fast memory can be read: what decoding cannot outrun.
+//! How fast memory can be read here: the ceiling of decoding, which reads every weight once for a token.
 
 use std::hint::black_box;
-use std::io;
 use std::time::Instant;
 
-use memmap2::MmapMut;
+use halfpi_kernels::Parallel;
 
-/// Larger than any cache.
-const BYTES: usize = 256 << 20;
-const ROUNDS: usize = 5;
-/// Bytes of a cache line.
-const LINE: usize = 64;
+/// Larger than any cache that a machine for this has.
+const BUFFER_BYTES: usize = 256 << 20;
+const PASSES: usize = 3;
 
-/// Bytes read in a second by `threads` threads that add up a large buffer: the best of some rounds.
-///
-/// A cache that holds part of a model lets decoding seem faster than this.
-pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
-    let mut buffer = MmapMut::map_anon(BYTES)?;
-    // As the weights have it.
-    #[cfg(target_os = "linux")]
-    let _ = buffer.advise(memmap2::Advice::HugePage);
-    buffer.fill(1);
-    let part = (BYTES / LINE).div_ceil(threads) * LINE;
-    let round = || {
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            for part in buffer.chunks(part) {
-                scope.spawn(move || black_box(sum(black_box(part))));
-            }
-        });
-        BYTES as f64 / start.elapsed().as_secs_f64()
-    };
-    Ok((0..ROUNDS).map(|_| round()).fold(0.0, f64::max))
+/// A large buffer and a plain loop that sums it.
+pub struct ReadLoop {
+    buffer: Vec<u64>,
 }
 
-/// The sum of all words, in as many parts as it takes for additions not to wait for each other.
-fn sum(bytes: &[u8]) -> u64 {
-    let mut sums = [[0u64; LINE / 8]; 4];
-    for lines in bytes.chunks_exact(LINE * 4) {
-        for (sums, line) in sums.iter_mut().zip(lines.chunks_exact(LINE)) {
-            for (sum, word) in sums.iter_mut().zip(line.chunks_exact(8)) {
-                *sum = sum.wrapping_add(u64::from_le_bytes(word.try_into().unwrap_or_default()));
-            }
+impl ReadLoop {
+    pub fn new() -> Self {
+        // Written to, because untouched pages are all the same zero page, which stays in the cache.
+        ReadLoop {
+            buffer: (0..BUFFER_BYTES as u64 / 8).collect(),
         }
     }
-    sums.into_iter().flatten().fold(0, u64::wrapping_add)
+
+    /// Bytes per second, shared by the threads; the best of some passes.
+    pub fn bytes_per_second(&self, parallel: &dyn Parallel) -> f64 {
+        let part = self.buffer.len().div_ceil(parallel.threads() * 8);
+        let parts: Vec<&[u64]> = self.buffer.chunks(part).collect();
+        let seconds = (0..PASSES).map(|_| {
+            let start = Instant::now();
+            parallel.run(parts.len(), &|part, _| {
+                black_box(sum(parts[part]));
+            });
+            start.elapsed().as_secs_f64()
+        });
+        BUFFER_BYTES as f64 / seconds.fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// With as many sums as it takes for additions not to wait for each other.
+fn sum(numbers: &[u64]) -> u64 {
+    let mut sums = [0u64; 16];
+    for chunk in numbers.chunks_exact(16) {
+        for (sum, number) in sums.iter_mut().zip(chunk) {
+            *sum = sum.wrapping_add(*number);
+        }
+    }
+    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_read() {
+        let numbers: Vec<u64> = (0..1600).collect();
+        assert_eq!(sum(&numbers), 1599 * 1600 / 2);
+    }
 }

@@ -1,207 +1,293 @@
-//! Each kernel of each backend on fixed shapes, on one thread.
+//! `halfpi bench kernels`: every backend's matrix products on fixed shapes.
 
 use std::time::Instant;
 
-use halfpi_kernels::format::{Codes, Dense, Float, GROUP, Layout, Matrix, Packed, ScaleGroup, tables};
+use halfpi::pool::Pool;
+use halfpi_kernels::format::{Codes, Dense, Float, Layout, Matrix, Packed, ScaleGroup, tables};
 use halfpi_kernels::ops::{Activations, Int8RowsMut, Product, Quantization, matmul};
-use halfpi_kernels::{Backend, Serial};
+use halfpi_kernels::{Backend, Parallel};
 use serde::Serialize;
 
-use super::bandwidth::read_bandwidth;
-use super::median;
+use super::bandwidth::ReadLoop;
 use crate::output::{Outcome, print, print_json, table};
 use crate::progress;
 
-/// The gate of a BitNet 2B4T.
-const ROWS: usize = 6912;
-const COLS: usize = 2560;
-/// Positions of a prefill product.
-const COLUMNS_N: usize = 64;
-/// Cold matrices come from a pool larger than any cache.
-const POOL_BYTES: usize = 192 << 20;
-const ROUNDS: usize = 5;
-/// A round lasts at least this long, in seconds.
+/// Rows and columns: feed-forward of SmolLM2-135M, attention and feed-forward of BitNet-2B4T.
+const SHAPES: [(usize, usize); 3] = [(1536, 576), (2560, 2560), (6912, 2560)];
+/// Positions: decoding and prefill.
+const COLUMNS: [usize; 2] = [1, 64];
+/// Weights that a cold measurement goes through: more than caches hold.
+const POOL_BYTES: usize = 256 << 20;
+/// Columns that share a scale, in weights and activations.
+const GROUP: usize = 32;
+/// The best of this many rounds counts, each of at least this many seconds.
+const ROUNDS: usize = 3;
 const ROUND_SECONDS: f64 = 0.03;
 
-/// Time each kernel of each backend, with weights in memory (cold) and in the cache (hot)
+/// Time the matrix products of every backend
+///
+/// Cold products read a matrix that is not in the cache, as decoding does; hot ones read the same one again and again.
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  halfpi bench kernels --backend scalar --json")]
 pub struct Args {
+    /// Only this backend [default: all that run here]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Only matrices of this shape [default: those of SmolLM2-135M and BitNet-2B4T]
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = parse_shape)]
+    shape: Option<(usize, usize)>,
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct Measurement {
     kernel: &'static str,
     format: &'static str,
     backend: &'static str,
-    cache: &'static str,
     rows: usize,
     cols: usize,
     columns_n: usize,
+    cache: &'static str,
     bits_per_weight: f64,
-    /// Of one product.
     nanoseconds: f64,
-    /// Weights times columns_n.
+    /// Weights times positions.
     weights_per_second: f64,
-    /// Of weights, read once a product.
     bytes_per_second: f64,
     bandwidth_fraction: f64,
 }
 
-enum Format {
-    Packed(Codes, bool),
+/// How matrices are stored, by the names of `halfpi pack` and GGUF.
+#[derive(Clone, Copy)]
+enum Storage {
+    Packed { codes: Codes, minima: bool },
     Dense(Float),
 }
 
-const FORMATS: [(&str, Format); 6] = [
-    ("q8_0", Format::Packed(Codes::Int8, false)),
-    ("q4_0", Format::Packed(Codes::Codebook4(tables::Q4_0), false)),
-    ("q4_1", Format::Packed(Codes::Codebook4(tables::Q4_1), true)),
-    ("phi4", Format::Packed(Codes::Codebook4(tables::PHI), false)),
-    ("f16", Format::Dense(Float::F16)),
-    ("f32", Format::Dense(Float::F32)),
+const FORMATS: [(&str, Storage); 5] = [
+    (
+        "q8",
+        Storage::Packed {
+            codes: Codes::Int8,
+            minima: false,
+        },
+    ),
+    (
+        "phi4",
+        Storage::Packed {
+            codes: Codes::Codebook4(tables::PHI),
+            minima: false,
+        },
+    ),
+    (
+        "q4_1",
+        Storage::Packed {
+            codes: Codes::Codebook4(tables::Q4_1),
+            minima: true,
+        },
+    ),
+    ("f16", Storage::Dense(Float::F16)),
+    ("f32", Storage::Dense(Float::F32)),
 ];
 
-impl Format {
-    fn matrix<'a>(&self, rows: usize, data: &'a [u8]) -> Outcome<Matrix<'a>> {
-        Ok(match *self {
-            Format::Packed(codes, minima) => {
-                let layout = Layout::new(rows, COLS, codes, ScaleGroup::Columns(GROUP), minima)?;
-                Matrix::Packed(Packed::new(layout, &data[..layout.bytes()])?)
-            }
-            Format::Dense(float) => Matrix::Dense(Dense::new(rows, COLS, float, &data[..rows * COLS * float.bytes()])?),
-        })
-    }
-}
-
-/// Int8 activations of [`COLUMNS_N`] positions.
-struct Quantized {
-    codes: Vec<i8>,
-    scales: Vec<f32>,
-    sums: Vec<f32>,
-    offsets: Vec<i32>,
-}
-
-impl Quantized {
-    fn new() -> Self {
-        let groups = COLUMNS_N * COLS / GROUP;
-        Quantized {
-            codes: vec![0; COLUMNS_N * COLS],
-            scales: vec![0.0; groups],
-            sums: vec![0.0; groups],
-            offsets: vec![0; groups],
+fn parse_shape(text: &str) -> Result<(usize, usize), String> {
+    let shape = text
+        .split_once('x')
+        .and_then(|(rows, cols)| Some((rows.parse().ok()?, cols.parse().ok()?)));
+    match shape {
+        Some((rows @ 1..=65536, cols @ 1..=65536)) if cols % GROUP == 0 && rows * cols * 4 <= POOL_BYTES => {
+            Ok((rows, cols))
         }
-    }
-
-    fn rows(&mut self) -> Int8RowsMut<'_> {
-        let Quantized { codes, scales, sums, offsets } = self;
-        Int8RowsMut { codes, scales, sums, offsets }
+        _ => Err(format!(
+            "must be like 2560x2560, columns a multiple of {GROUP}, at most 64 M weights"
+        )),
     }
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let bandwidth = read_bandwidth(1)?;
-    // Half-precision numbers around 0.01 whichever way the bytes are read; what they are does not change the time.
-    let pool: Vec<u8> = (0..POOL_BYTES).map(|i| if i % 2 == 0 { (i / 2 % 251) as u8 } else { 0x21 }).collect();
-    let x: Vec<f32> = (0..COLUMNS_N * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-    let backends: Vec<Backend> = Backend::available().collect();
-    let bar = progress::bar((FORMATS.len() * backends.len() * 4) as u64, "kernels");
-    let mut report = Vec::new();
-    for (format, layout) in &FORMATS {
-        for &backend in &backends {
-            for columns_n in [1, COLUMNS_N] {
-                // A sixteenth of the rows stays in a second-level cache.
-                for (cache, rows) in [("cold", ROWS), ("hot", ROWS / 16)] {
-                    let seconds = time(backend, layout, rows, columns_n, &pool, &x, cache == "cold")?;
-                    let matrix = layout.matrix(rows, &pool)?;
-                    let weights = (rows * COLS) as f64;
-                    let bytes_per_second = matrix.bytes() as f64 / seconds;
-                    report.push(Row {
-                        kernel: if columns_n == 1 { "matvec" } else { "matmul" },
-                        format,
-                        backend: backend.name(),
-                        cache,
-                        rows,
-                        cols: COLS,
-                        columns_n,
-                        bits_per_weight: matrix.bytes() as f64 * 8.0 / weights,
-                        nanoseconds: seconds * 1e9,
-                        weights_per_second: weights * columns_n as f64 / seconds,
-                        bytes_per_second,
-                        bandwidth_fraction: bytes_per_second / bandwidth,
-                    });
+    let shapes = args.shape.map_or(SHAPES.to_vec(), |shape| vec![shape]);
+    let backends: Vec<Backend> = match &args.backend {
+        Some(name) => vec![Backend::from_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Backend::available().map(Backend::name).collect();
+            format!("backend {name:?} does not run here; these do: {}", names.join(", "))
+        })?],
+        None => Backend::available().collect(),
+    };
+    let threads = Pool::new(args.threads.into());
+    let bandwidth = ReadLoop::new().bytes_per_second(&threads);
+    let pool = pattern(POOL_BYTES);
+    let bar = progress::bar(
+        (SHAPES.len() * FORMATS.len() * COLUMNS.len() * backends.len()) as u64,
+        "kernels",
+    );
+    let mut measurements = Vec::new();
+    for (rows, cols) in shapes {
+        for (format, storage) in FORMATS {
+            let matrices = matrices(&pool, rows, cols, storage)?;
+            for columns_n in COLUMNS {
+                let mut input = Input::new(rows, cols, columns_n);
+                for &backend in &backends {
+                    for (cache, matrices) in [("cold", &matrices[..]), ("hot", &matrices[..1])] {
+                        let seconds = input.seconds(backend, &threads, matrices)?;
+                        let (weights, size) = ((rows * cols) as f64, matrices[0].bytes() as f64);
+                        measurements.push(Measurement {
+                            kernel: if columns_n == 1 { "matvec" } else { "matmul" },
+                            format,
+                            backend: backend.name(),
+                            rows,
+                            cols,
+                            columns_n,
+                            cache,
+                            bits_per_weight: size * 8.0 / weights,
+                            nanoseconds: seconds * 1e9,
+                            weights_per_second: weights * columns_n as f64 / seconds,
+                            bytes_per_second: size / seconds,
+                            bandwidth_fraction: size / seconds / bandwidth,
+                        });
+                    }
                     bar.inc(1);
                 }
             }
         }
     }
     bar.finish_and_clear();
-    if args.json { print_json(&report) } else { print(&text(&report, bandwidth)) }
+    if args.json {
+        print_json(&measurements)
+    } else {
+        print(&text(&measurements, bandwidth))
+    }
 }
 
-/// Seconds of one product, the median of some rounds.
-fn time(
-    backend: Backend,
-    format: &Format,
-    rows: usize,
-    columns_n: usize,
-    pool: &[u8],
-    x: &[f32],
-    cold: bool,
-) -> Outcome<f64> {
-    let x = &x[..columns_n * COLS];
-    let mut quantized = Quantized::new();
-    let mut quantized = quantized.rows();
-    let int8 = match format {
-        Format::Packed(..) => Some(quantized.quantize(backend, Quantization::Group, x, COLS)?),
-        Format::Dense(_) => None,
+/// Bytes without a pattern, of which any two or four make a float of ordinary size.
+fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8 & 0x83 | 0x38
     };
-    let bytes = format.matrix(rows, pool)?.bytes();
-    let matrices = pool.chunks_exact(bytes).take(if cold { usize::MAX } else { 1 });
-    let matrices: Vec<Matrix<'_>> = matrices.map(|data| format.matrix(rows, data)).collect::<Outcome<_>>()?;
-    let mut out = vec![0.0; rows * columns_n];
-    let mut next = matrices.iter().cycle();
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        let mut products = 0;
-        while start.elapsed().as_secs_f64() < ROUND_SECONDS {
-            let Some(weight) = next.next() else { break };
-            let activations = Activations { floats: x, int8 };
-            matmul(backend, &Serial, &activations, &mut [Product { weight, out: &mut out }])?;
-            products += 1;
-        }
-        rounds.push(start.elapsed().as_secs_f64() / f64::from(products.max(1)));
-        // The slow ones need no median.
-        if rounds[0] > ROUND_SECONDS * 3.0 {
-            break;
-        }
-    }
-    Ok(median(rounds))
+    (0..length).map(|_| next()).collect()
 }
 
-fn text(report: &[Row], bandwidth: f64) -> String {
-    let heads = ["kernel", "format", "backend", "cache", "bits/weight", "µs", "Gweights/s", "GB/s", "of bandwidth"];
-    let mut rows = vec![heads.map(String::from).to_vec()];
-    for row in report {
-        rows.push(vec![
-            row.kernel.into(),
-            row.format.into(),
-            row.backend.into(),
-            row.cache.into(),
-            format!("{:.2}", row.bits_per_weight),
-            format!("{:.1}", row.nanoseconds / 1e3),
-            format!("{:.1}", row.weights_per_second / 1e9),
-            format!("{:.1}", row.bytes_per_second / 1e9),
-            format!("{:.0}%", row.bandwidth_fraction * 100.0),
-        ]);
+/// As many matrices as the pool holds.
+fn matrices(pool: &[u8], rows: usize, cols: usize, storage: Storage) -> Outcome<Vec<Matrix<'_>>> {
+    match storage {
+        Storage::Packed { codes, minima } => {
+            let layout = Layout::new(rows, cols, codes, ScaleGroup::Columns(GROUP), minima)?;
+            // Each begins at a cache line, as in a file.
+            let copies = pool.chunks_exact(layout.bytes().next_multiple_of(64));
+            copies
+                .map(|data| Ok(Matrix::Packed(Packed::new(layout, &data[..layout.bytes()])?)))
+                .collect()
+        }
+        Storage::Dense(float) => {
+            let copies = pool.chunks_exact(rows * cols * float.bytes());
+            copies
+                .map(|data| Ok(Matrix::Dense(Dense::new(rows, cols, float, data)?)))
+                .collect()
+        }
     }
-    format!(
-        "{ROWS} x {COLS} (hot: {} x {COLS}), {COLUMNS_N} positions in matmul, one thread, {:.1} GB/s read bandwidth\n{}",
-        ROWS / 16,
-        bandwidth / 1e9,
-        table(&rows, 4)
-    )
+}
+
+/// Activations of some positions, and room for what the product makes of them.
+struct Input {
+    cols: usize,
+    floats: Vec<f32>,
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<f32>,
+    offsets: Vec<i32>,
+    out: Vec<f32>,
+}
+
+impl Input {
+    fn new(rows: usize, cols: usize, positions: usize) -> Self {
+        let length = cols * positions;
+        let groups = length / GROUP;
+        Input {
+            cols,
+            floats: pattern(length)
+                .into_iter()
+                .map(|byte| f32::from(byte) / 64.0 - 1.0)
+                .collect(),
+            codes: vec![0; length],
+            scales: vec![0.0; groups],
+            sums: vec![0.0; groups],
+            offsets: vec![0; groups],
+            out: vec![0.0; rows * positions],
+        }
+    }
+
+    /// Seconds for one product, going through `matrices` in turn.
+    fn seconds(&mut self, backend: Backend, threads: &dyn Parallel, matrices: &[Matrix<'_>]) -> Outcome<f64> {
+        let mut rows = Int8RowsMut {
+            codes: &mut self.codes,
+            scales: &mut self.scales,
+            sums: &mut self.sums,
+            offsets: &mut self.offsets,
+        };
+        let int8 = rows.quantize(backend, Quantization::Group, &self.floats, self.cols)?;
+        let x = Activations {
+            floats: &self.floats,
+            int8: Some(int8),
+        };
+        let mut next = matrices.iter().cycle();
+        let mut best = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            let mut products = 0;
+            while products == 0 || start.elapsed().as_secs_f64() < ROUND_SECONDS {
+                let Some(weight) = next.next() else { break };
+                matmul(
+                    backend,
+                    threads,
+                    &x,
+                    &mut [Product {
+                        weight,
+                        out: &mut self.out,
+                    }],
+                )?;
+                products += 1;
+            }
+            best = best.min(start.elapsed().as_secs_f64() / f64::from(products.max(1)));
+        }
+        Ok(best)
+    }
+}
+
+fn text(measurements: &[Measurement], bandwidth: f64) -> String {
+    let mut rows = vec![
+        [
+            "kernel",
+            "format",
+            "backend",
+            "cache",
+            "shape",
+            "positions",
+            "us",
+            "Gweights/s",
+            "GB/s",
+            "of memory",
+        ]
+        .map(String::from)
+        .to_vec(),
+    ];
+    rows.extend(measurements.iter().map(|m| {
+        vec![
+            m.kernel.into(),
+            m.format.into(),
+            m.backend.into(),
+            m.cache.into(),
+            format!("{}x{}", m.rows, m.cols),
+            m.columns_n.to_string(),
+            format!("{:.1}", m.nanoseconds / 1e3),
+            format!("{:.2}", m.weights_per_second / 1e9),
+            format!("{:.2}", m.bytes_per_second / 1e9),
+            format!("{:.0}%", m.bandwidth_fraction * 100.0),
+        ]
+    }));
+    format!("read bandwidth {:.1} GB/s\n{}", bandwidth / 1e9, table(&rows, 4))
 }

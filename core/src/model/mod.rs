@@ -3,10 +3,12 @@
 mod config;
 mod convert;
 mod error;
+mod info;
 mod load;
 mod tensors;
 
 pub use config::read_config;
 pub use error::ModelError;
+pub use info::{ModelInfo, SessionMemory};
 pub use load::LoadedModel;
 pub(crate) use load::Prepared;
