@@ -3,6 +3,7 @@
 mod answer;
 mod cancel;
 mod generate;
+mod tokens;
 
 pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
 pub use cancel::CancelToken;
