@@ -1,7 +1,7 @@
 //! A model that is ready to answer, shared by its sessions.
 
-use crate::gguf::ModelFile;
-use crate::model::{LoadedModel, Prepared};
+use crate::gguf::{Gguf, ModelFile};
+use crate::model::{LoadedModel, ModelError, Prepared};
 use crate::pool::Pool;
 use crate::session::{Session, SessionOptions};
 use crate::template::ChatTemplate;
@@ -9,8 +9,10 @@ use crate::tokenizer::Tokenizer;
 use crate::transformer::{Config, ForwardError, Precision};
 use crate::{Error, Result};
 use halfpi_kernels::Backend;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 /// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avx512vnni`, `neon`, `neon-dotprod`.
 pub const BACKEND_VARIABLE: &str = "HALFPI_BACKEND";
@@ -26,6 +28,8 @@ pub struct EngineOptions {
     pub precision: Precision,
     /// Positions of a prompt that run together, at least 1. More are faster, take more memory and delay a cancel.
     pub prefill_chunk: usize,
+    /// The chat template; `None` for the file's own, or ChatML if it has none.
+    pub chat_template: Option<ChatTemplate>,
 }
 
 impl Default for EngineOptions {
@@ -35,6 +39,7 @@ impl Default for EngineOptions {
             backend: None,
             precision: Precision::Int8,
             prefill_chunk: 128,
+            chat_template: None,
         }
     }
 }
@@ -44,7 +49,7 @@ impl Default for EngineOptions {
 #[non_exhaustive]
 pub enum EngineError {
     /// A backend was asked for that this processor does not run.
-    #[error("backend {name:?} does not run here; these do: {available}")]
+    #[error("{BACKEND_VARIABLE} is {name:?}, which does not run here; these do: {available}")]
     Backend {
         /// The name asked for.
         name: String,
@@ -70,14 +75,19 @@ pub enum EngineError {
         /// Tokens that the model was trained for.
         most: usize,
     },
-    /// There is no memory for the key/value cache.
-    #[error("no memory for a cache of {bytes} bytes ({source}): take a shorter context or int8 elements")]
+    /// There is no memory for a session.
+    #[error(
+        "no memory for {bytes} bytes of a session ({source}): take a shorter context, int8 elements or smaller chunks"
+    )]
     Memory {
         /// Bytes asked for.
         bytes: usize,
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The model's scores are infinite or not a number.
+    #[error("the model computes numbers that are not finite: its file is damaged, get it again")]
+    NotFinite,
     /// The transformer refused.
     #[error(transparent)]
     Forward(#[from] ForwardError),
@@ -101,7 +111,8 @@ impl Engine {
     /// Maps and loads the model file at `path`.
     ///
     /// # Errors
-    /// Whatever is wrong with the file, by its part: see [`Error`].
+    /// [`Error::Io`], [`Error::ModelFile`] for whatever is wrong with what is in the file, and
+    /// [`EngineError::Backend`].
     pub fn open(path: impl AsRef<Path>, options: EngineOptions) -> Result<Self> {
         Self::load(ModelFile::open(path)?, options)
     }
@@ -109,23 +120,17 @@ impl Engine {
     /// Loads a model.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open); for models given as bytes, without [`Error::ModelFile`] around them.
     pub fn load(file: ModelFile, options: EngineOptions) -> Result<Self> {
         let backend = options.backend.map_or_else(backend_from_environment, Ok)?;
-        let threads = options.threads.unwrap_or_else(Pool::default_threads).max(1);
-        // The tokenizer is built beside the weights: both take their time on a small machine.
-        let (model, text) = std::thread::scope(|scope| {
-            let bytes = file.bytes();
-            let text = scope.spawn(|| read_text_parts(bytes));
-            (Prepared::new(&file, threads), text.join())
-        });
-        let (tokenizer, template) = text.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let model = model?.finish(file)?;
+        let pool = Pool::new(options.threads.unwrap_or_else(Pool::default_threads));
+        let (prepared, tokenizer, template) =
+            read(&file, &file.gguf()?, &pool, options.chat_template).map_err(|error| file.name_in(error))?;
         Ok(Engine(Arc::new(Inner {
-            model,
+            model: prepared.finish(file)?,
             tokenizer,
             template,
-            pool: Pool::new(threads),
+            pool,
             backend,
             precision: options.precision,
             prefill_chunk: options.prefill_chunk.max(1),
@@ -198,17 +203,35 @@ fn backend_from_environment() -> Result<Backend> {
     })
 }
 
-fn read_text_parts(bytes: &[u8]) -> Result<(Tokenizer, ChatTemplate)> {
-    let gguf = crate::gguf::Gguf::parse(bytes)?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let text = |id: Option<u32>| {
-        id.and_then(|id| tokenizer.token_text(id))
-            .unwrap_or_default()
-            .to_owned()
+/// Everything that is in a model file.
+fn read(
+    file: &ModelFile,
+    gguf: &Gguf<'_>,
+    pool: &Pool,
+    template: Option<ChatTemplate>,
+) -> Result<(Prepared, Tokenizer, ChatTemplate)> {
+    // The tokenizer is built beside the weights: both take their time on a small machine.
+    let (prepared, tokenizer) = thread::scope(|scope| {
+        let build = || Tokenizer::from_gguf(gguf);
+        let beside = thread::Builder::new().spawn_scoped(scope, build);
+        let prepared = Prepared::new(file, gguf, pool);
+        let tokenizer = match beside {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => build(),
+        };
+        (prepared, tokenizer)
+    });
+    let (prepared, tokenizer) = (prepared?, tokenizer?);
+    // The other way round is common: matrices are padded to round numbers of rows.
+    let (tokens, rows) = (tokenizer.vocab_size(), prepared.config().vocab_size);
+    if tokens > rows {
+        return Err(ModelError::Vocabulary { tokens, rows }.into());
+    }
+    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+    let template = match (template, gguf.opt_str("tokenizer.chat_template")?) {
+        (Some(template), _) => template,
+        (None, Some(source)) => ChatTemplate::new(source, text(tokenizer.bos()), text(tokenizer.eos()))?,
+        (None, None) => ChatTemplate::chatml(),
     };
-    let template = match gguf.opt_str("tokenizer.chat_template")? {
-        Some(source) => ChatTemplate::new(source, &text(tokenizer.bos()), &text(tokenizer.eos()))?,
-        None => ChatTemplate::chatml(),
-    };
-    Ok((tokenizer, template))
+    Ok((prepared, tokenizer, template))
 }

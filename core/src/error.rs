@@ -20,18 +20,18 @@ pub enum Error {
     /// A model file could not be written.
     #[error("cannot write the model file: {0}")]
     Write(#[source] std::io::Error),
-    /// A model file is not a valid GGUF.
+    /// A model file cannot be used. (A model that was given as bytes has the error itself instead.)
     #[error("{}: {source}", path.display())]
     ModelFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: crate::gguf::GgufError,
+        /// What is wrong with what is in it.
+        source: Box<Error>,
     },
-    /// A model that was given as bytes or is being written is not a valid GGUF, or lacks what is asked of it.
+    /// Not a valid GGUF, or it lacks what is asked of it.
     #[error(transparent)]
     Gguf(#[from] crate::gguf::GgufError),
-    /// The model file is not a model that runs.
+    /// A valid GGUF, but not a model that runs.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
     /// A model could not be packed or made.
@@ -50,6 +50,16 @@ pub enum Error {
     /// The sampling options are out of range.
     #[error(transparent)]
     Sampler(#[from] crate::sampler::SamplerError),
+}
+
+impl Error {
+    /// The error itself, without the name of the model file that it is about.
+    pub fn inner(&self) -> &Error {
+        match self {
+            Error::ModelFile { source, .. } => source.inner(),
+            error => error,
+        }
+    }
 }
 
 /// `Result` with this crate's [`Error`].

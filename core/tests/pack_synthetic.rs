@@ -25,7 +25,7 @@ fn mean_and_deviation(values: &[f32]) -> (f64, f64) {
 
 /// The logits after each of some tokens.
 fn logits(model: &SyntheticModel) -> Vec<f32> {
-    let loaded = LoadedModel::new(model.to_model_file().unwrap(), 1).unwrap();
+    let loaded = LoadedModel::new(model.to_model_file().unwrap(), &Serial).unwrap();
     let config = loaded.config();
     let tokens = [72, 101, 108, 259, 0, 420, 3, 3];
     let layout = KvCache::layout(config, 16, KvElement::F16).unwrap();
@@ -67,7 +67,7 @@ fn weights_have_the_spread_of_a_trained_model_in_every_format() {
     for name in Storage::names() {
         let mut model = SyntheticModel::tiny(Architecture::Llama).with_storage(storage(name));
         model.config.embedding_length = 512;
-        let loaded = LoadedModel::new(model.to_model_file().unwrap(), 1).unwrap();
+        let loaded = LoadedModel::new(model.to_model_file().unwrap(), &Serial).unwrap();
         let matrix = loaded.model().layers[1].ffn_up;
         let mut values = vec![0.0; matrix.rows() * matrix.cols()];
         for (row, out) in values.chunks_exact_mut(matrix.cols()).enumerate() {

@@ -55,7 +55,10 @@ fn every_broken_file_gets_its_error() {
         let path = corpus_directory().join(case.name).with_extension("gguf");
         let found = match ModelFile::open(&path).and_then(|model| model.gguf().map(|gguf| walk(&gguf))) {
             Ok(_) => None,
-            Err(Error::ModelFile { path: named, source }) if named == path => Some(source),
+            Err(Error::ModelFile { path: named, source }) if named == path => match *source {
+                Error::Gguf(error) => Some(error),
+                other => panic!("{}: {other:?}", case.name),
+            },
             Err(other) => panic!("{}: {other:?} does not name the file", case.name),
         };
         assert_eq!(found, case.error, "{}", case.name);

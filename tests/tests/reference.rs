@@ -65,7 +65,7 @@ fn run(model: &LoadedModel, ids: &[u32], chunk: usize, (precision, element): Mod
 
 fn load(path: &Path) -> LoadedModel {
     let file = ModelFile::open(path).unwrap();
-    LoadedModel::new(file, THREADS).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    LoadedModel::new(file, &Scoped).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn golden(path: &Path) -> Value {

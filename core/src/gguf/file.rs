@@ -40,9 +40,9 @@ impl ModelFile {
             path: path.to_owned(),
             source,
         };
-        let refuse = |source| Error::ModelFile {
+        let refuse = |error: GgufError| Error::ModelFile {
             path: path.to_owned(),
-            source,
+            source: Box::new(error.into()),
         };
         // Before opening, because opening a pipe waits for its other end.
         if !path.metadata().map_err(io)?.is_file() {
@@ -144,10 +144,19 @@ impl ModelFile {
         } else {
             Gguf::parse(&self.map)
         };
-        parsed.map_err(|source| Error::ModelFile {
-            path: path.clone(),
-            source,
-        })
+        parsed.map_err(|error| self.name_in(error))
+    }
+
+    /// The error with this file's name, if it has one.
+    pub(crate) fn name_in(&self, error: impl Into<Error>) -> Error {
+        let source = error.into();
+        match self.path() {
+            Some(path) => Error::ModelFile {
+                path: path.to_owned(),
+                source: Box::new(source),
+            },
+            None => source,
+        }
     }
 }
 
@@ -175,7 +184,10 @@ mod tests {
 
     fn refusal(path: impl AsRef<Path>) -> GgufError {
         match ModelFile::open(&path) {
-            Err(Error::ModelFile { path: named, source }) if named == path.as_ref() => source,
+            Err(Error::ModelFile { path: named, source }) if named == path.as_ref() => match *source {
+                Error::Gguf(error) => error,
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }
@@ -217,10 +229,10 @@ mod tests {
             .unwrap();
         let error = model.gguf().unwrap_err();
         fs::remove_file(&path).unwrap();
-        let Error::ModelFile { source, .. } = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(source, GgufError::Shrank { mapped, now: 10 });
+        assert!(
+            matches!(error.inner(), Error::Gguf(GgufError::Shrank { mapped: was, now: 10 }) if *was == mapped),
+            "{error:?}"
+        );
     }
 
     /// Windows does not let a mapped file be deleted.

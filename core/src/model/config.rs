@@ -1,9 +1,12 @@
 use super::ModelError;
 use crate::Result;
-use crate::gguf::{GgmlType, Gguf};
+use crate::gguf::{GgmlType, Gguf, GgufError};
 use crate::transformer::{Architecture, Config, MAX_POSITIONS};
 use halfpi_kernels::format::Packed;
 use std::fmt::Display;
+
+/// No model has more of anything that is counted here; products of two stay far from overflow.
+const MOST: usize = 1 << 22;
 
 /// The model's shape, from its metadata.
 ///
@@ -11,25 +14,31 @@ use std::fmt::Display;
 /// [`GgufError`](crate::gguf::GgufError) for missing keys or keys of the wrong type, [`ModelError`] for an unknown
 /// architecture or values that no model can have.
 pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
+    if let Some(count) = gguf.opt_u32("split.count")?.filter(|&count| count > 1) {
+        return Err(ModelError::Split { count }.into());
+    }
     let name = gguf.str("general.architecture")?;
     // BitNet's own converter calls its 2B4T model so.
     let architecture = Architecture::from_name(if name == "bitnet-b1.58" { "bitnet" } else { name });
     let architecture = architecture.ok_or_else(|| ModelError::Architecture { name: name.to_owned() })?;
     let key = |suffix: &str| format!("{name}.{suffix}");
-    let length = |suffix: &str, least: usize| {
-        let value = gguf.u32(&key(suffix))? as usize;
-        check(value >= least, &key(suffix), value, "a count of at least 1")?;
-        Ok::<usize, crate::Error>(value)
+    let optional = |suffix: &str| {
+        let value = gguf.opt_u32(&key(suffix))?.map(|value| value as usize);
+        if let Some(value) = value {
+            check((1..=MOST).contains(&value), &key(suffix), value, "from 1 to 2^22")?;
+        }
+        Ok::<_, crate::Error>(value)
+    };
+    let length = |suffix: &str| {
+        let missing = || GgufError::MissingKey { key: key(suffix) };
+        Ok::<_, crate::Error>(optional(suffix)?.ok_or_else(missing)?)
     };
 
-    let block_count = length("block_count", 1)?;
-    let embedding_length = length("embedding_length", 1)?;
-    let feed_forward_length = length("feed_forward_length", 1)?;
-    let head_count = length("attention.head_count", 1)?;
-    let head_count_kv = match gguf.opt_u32(&key("attention.head_count_kv"))? {
-        Some(_) => length("attention.head_count_kv", 1)?,
-        None => head_count,
-    };
+    let block_count = length("block_count")?;
+    let embedding_length = length("embedding_length")?;
+    let feed_forward_length = length("feed_forward_length")?;
+    let head_count = length("attention.head_count")?;
+    let head_count_kv = optional("attention.head_count_kv")?.unwrap_or(head_count);
     let whole = head_count.is_multiple_of(head_count_kv);
     check(
         whole,
@@ -37,10 +46,7 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         head_count_kv,
         "a divisor of the query heads",
     )?;
-    let head_dim = match gguf.opt_u32(&key("attention.key_length"))? {
-        Some(_) => length("attention.key_length", 1)?,
-        None => embedding_length / head_count,
-    };
+    let head_dim = optional("attention.key_length")?.unwrap_or(embedding_length / head_count);
     let good = head_dim.is_multiple_of(16) && (16..=512).contains(&head_dim);
     check(
         good,
@@ -48,9 +54,9 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         head_dim,
         "a multiple of 16, at most 512",
     )?;
-    if let Some(value_length) = gguf.opt_u32(&key("attention.value_length"))? {
+    if let Some(value_length) = optional("attention.value_length")? {
         check(
-            value_length as usize == head_dim,
+            value_length == head_dim,
             &key("attention.value_length"),
             value_length,
             "the key length",
@@ -83,7 +89,9 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
     let window = gguf
         .opt_u32(&key("attention.sliding_window"))?
         .filter(|&window| window > 0);
-    let context_length = length("context_length", 1)?.min(window.map_or(usize::MAX, |window| window as usize));
+    let context_length = gguf.u32(&key("context_length"))?;
+    check(context_length > 0, &key("context_length"), context_length, "at least 1")?;
+    let context_length = context_length.min(window.unwrap_or(u32::MAX)) as usize;
 
     let vocab_size = vocab_size(gguf)?;
 
@@ -102,9 +110,7 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         rope_freq_base,
         "above 1",
     )?;
-    let rope_dimension_count = gguf
-        .opt_u32(&key("rope.dimension_count"))?
-        .map_or(head_dim, |count| count as usize);
+    let rope_dimension_count = optional("rope.dimension_count")?.unwrap_or(head_dim);
     let good = rope_dimension_count.is_multiple_of(2) && (2..=head_dim).contains(&rope_dimension_count);
     check(
         good,
@@ -157,13 +163,12 @@ fn vocab_size(gguf: &Gguf<'_>) -> Result<usize, ModelError> {
 /// The divisor of positions under linear scaling, 1 without. (Llama 3's scaling comes as `rope_freqs.weight`.)
 fn rope_scale(gguf: &Gguf<'_>, name: &str) -> Result<f32> {
     let key = format!("{name}.rope.scaling.type");
+    let (factor, old_factor) = (
+        format!("{name}.rope.scaling.factor"),
+        format!("{name}.rope.scale_linear"),
+    );
     let scale = match gguf.opt_str(&key)? {
-        None | Some("linear") => {
-            let factor = gguf.opt_f32(&format!("{name}.rope.scaling.factor"))?;
-            factor
-                .or(gguf.opt_f32(&format!("{name}.rope.scale_linear"))?)
-                .unwrap_or(1.0)
-        }
+        None | Some("linear") => gguf.opt_f32(&factor)?.or(gguf.opt_f32(&old_factor)?).unwrap_or(1.0),
         Some("none" | "llama3") => 1.0,
         Some(other) => {
             let expected = "none, linear or llama3: other scalings are not supported";
@@ -175,7 +180,7 @@ fn rope_scale(gguf: &Gguf<'_>, name: &str) -> Result<f32> {
             .into());
         }
     };
-    check(scale.is_finite() && scale > 0.0, &key, scale, "a positive factor")?;
+    check(scale.is_finite() && scale > 0.0, &factor, scale, "a positive factor")?;
     Ok(scale)
 }
 

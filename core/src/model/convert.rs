@@ -3,7 +3,8 @@
 use super::ModelError;
 use super::tensors::Conversion;
 use crate::gguf::ModelFile;
-use halfpi_kernels::format::{FormatError, TILE_ROWS};
+use halfpi_kernels::Parallel;
+use halfpi_kernels::format::TILE_ROWS;
 use memmap2::MmapMut;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub(super) fn fill_arena(
     file: &ModelFile,
     conversions: &[Conversion],
     arena_bytes: usize,
-    threads: usize,
+    parallel: &dyn Parallel,
 ) -> Result<Option<MmapMut>, ModelError> {
     if arena_bytes == 0 {
         return Ok(None);
@@ -38,22 +39,13 @@ pub(super) fn fill_arena(
     #[cfg(target_os = "linux")]
     let _ = arena.advise(memmap2::Advice::HugePage);
 
-    let jobs = Mutex::new(split(conversions, &mut arena).into_iter());
-    let failure = Mutex::new(None);
-    let work = || {
-        loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(job) = job else { break };
-            if let Err(error) = run(file, job) {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
+    let jobs = split(conversions, &mut arena);
+    let (count, jobs, failure) = (jobs.len(), Mutex::new(jobs.into_iter()), Mutex::new(None));
+    parallel.run(count, &|_, _| {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some(Err(error)) = job.map(|job| run(file, job)) {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
     });
     // What jobs left at their edges. Tensors in between that are used in place come back when they are.
     let start = conversions.iter().map(|conversion| conversion.from.start).min();
@@ -61,10 +53,7 @@ pub(super) fn fill_arena(
     file.release(start.unwrap_or(0)..end.unwrap_or(0));
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         None => Ok(Some(arena)),
-        Some(source) => Err(ModelError::Format {
-            name: "a block tensor".into(),
-            source,
-        }),
+        Some(error) => Err(error),
     }
 }
 
@@ -104,10 +93,15 @@ fn split<'a>(conversions: &'a [Conversion], mut arena: &'a mut [u8]) -> Vec<Job<
     jobs
 }
 
-fn run(file: &ModelFile, job: Job<'_>) -> Result<(), FormatError> {
+fn run(file: &ModelFile, job: Job<'_>) -> Result<(), ModelError> {
     let Conversion { stock, shape, from, .. } = job.conversion;
     let blocks = &file.bytes()[from.clone()];
-    stock.pack_tiles(*shape, blocks, job.tiles.clone(), job.codes, job.scales, job.minima)?;
+    stock
+        .pack_tiles(*shape, blocks, job.tiles.clone(), job.codes, job.scales, job.minima)
+        .map_err(|source| ModelError::Format {
+            name: job.conversion.name.clone(),
+            source,
+        })?;
     let row_bytes = blocks.len() / shape.0;
     let rows = job.tiles.start * TILE_ROWS..(job.tiles.end * TILE_ROWS).min(shape.0);
     file.release(from.start + rows.start * row_bytes..from.start + rows.end * row_bytes);

@@ -11,6 +11,20 @@ pub enum ModelError {
         /// The name in the file.
         name: String,
     },
+    /// The file is one part of a model that was cut into several.
+    #[error("one of {count} parts of a split model: join them with `llama-gguf-split --merge FIRST_PART OUT.gguf`")]
+    Split {
+        /// Parts.
+        count: u32,
+    },
+    /// The tokenizer has ids for which the model has no weights.
+    #[error("the tokenizer has {tokens} tokens, token_embd.weight only {rows} rows: convert the model again")]
+    Vocabulary {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding matrix.
+        rows: usize,
+    },
     /// A metadata value makes no sense for the architecture.
     #[error("{key} = {value}: {expected}")]
     Value {

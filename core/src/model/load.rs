@@ -2,8 +2,9 @@ use super::convert::fill_arena;
 use super::tensors::{Place, Plan};
 use super::{ModelError, read_config};
 use crate::Result;
-use crate::gguf::ModelFile;
+use crate::gguf::{Gguf, ModelFile};
 use crate::transformer::{Config, Layer, Model};
+use halfpi_kernels::Parallel;
 use halfpi_kernels::format::Matrix;
 use memmap2::MmapMut;
 use self_cell::self_cell;
@@ -43,13 +44,14 @@ self_cell!(
 );
 
 impl LoadedModel {
-    /// Reads the metadata, finds and checks every tensor, and packs those that need it with `threads` threads.
+    /// Reads the metadata, finds and checks every tensor, and packs those that need it.
     ///
     /// # Errors
     /// [`GgufError`](crate::gguf::GgufError) and [`ModelError`]: the file is broken, incomplete or of a kind that does
-    /// not run here.
-    pub fn new(file: ModelFile, threads: usize) -> Result<Self> {
-        Prepared::new(&file, threads)?.finish(file)
+    /// not run here. Within [`Error::ModelFile`](crate::Error::ModelFile) if the file has a name.
+    pub fn new(file: ModelFile, parallel: &dyn Parallel) -> Result<Self> {
+        let prepared = Prepared::new(&file, &file.gguf()?, parallel).map_err(|error| file.name_in(error))?;
+        prepared.finish(file)
     }
 
     /// The model's shape.
@@ -112,11 +114,10 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// The long part of loading.
-    pub(crate) fn new(file: &ModelFile, threads: usize) -> Result<Self> {
-        let gguf = file.gguf()?;
-        let config = read_config(&gguf)?;
-        let plan = Plan::new(&gguf, &config)?;
-        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, threads)?;
+    pub(crate) fn new(file: &ModelFile, gguf: &Gguf<'_>, parallel: &dyn Parallel) -> Result<Self> {
+        let config = read_config(gguf)?;
+        let plan = Plan::new(gguf, &config)?;
+        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel)?;
         let mut vectors = Vec::with_capacity(plan.vector_floats);
         for (bytes, float) in &plan.vectors {
             vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
@@ -127,6 +128,11 @@ impl Prepared {
             arena,
             vectors,
         })
+    }
+
+    /// The model's shape.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Joins it with its file.

@@ -29,6 +29,7 @@ pub(super) enum Place {
 /// A tensor that is packed at load.
 #[derive(Clone, Debug)]
 pub(super) struct Conversion {
+    pub name: String,
     pub stock: Stock,
     pub shape: (usize, usize),
     /// In the file.
@@ -88,7 +89,7 @@ impl Plan {
         let mut vector = |plan: &mut Plan, name: String, len, required| match gguf.tensor(&name) {
             Some(tensor) => {
                 used.insert(tensor.name);
-                plan.vector(gguf, tensor, len)
+                plan.vector(tensor, len)
             }
             None if required => Err(ModelError::MissingTensor { name }),
             None => Ok(()),
@@ -172,6 +173,7 @@ impl Plan {
                 let start = self.arena_bytes;
                 self.arena_bytes = (start + layout.bytes()).next_multiple_of(ALIGN);
                 self.conversions.push(Conversion {
+                    name: tensor.name.to_owned(),
                     stock,
                     shape: (rows, cols),
                     from: bytes,
@@ -187,7 +189,7 @@ impl Plan {
         Ok(())
     }
 
-    fn vector(&mut self, _gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, len: usize) -> Result<(), ModelError> {
+    fn vector(&mut self, tensor: &TensorInfo<'_>, len: usize) -> Result<(), ModelError> {
         let float = float_type(tensor.ty);
         let float = float.ok_or_else(|| ModelError::Type {
             name: tensor.name.to_owned(),
