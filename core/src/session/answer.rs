@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct GenerateOptions {
     /// How tokens are chosen.
     pub sampler: SamplerOptions,
-    /// The most tokens of an answer; `None` for as many as the context holds.
+    /// The most tokens of an answer; `None` for as many as the context is long. 0 only reads the prompt.
     pub max_tokens: Option<usize>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
@@ -37,11 +37,13 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Those of them that were cached.
     pub cached_tokens: usize,
+    /// Those of them that were read now: all the others, unless the answer was cancelled meanwhile.
+    pub prefill_tokens: usize,
     /// Tokens of the answer, the end of turn counted.
     pub generated_tokens: usize,
     /// Reading the prompt.
     pub prefill: Duration,
-    /// From the call to the first token of the answer.
+    /// From the call to the first token of the answer; 0 if there is none.
     pub time_to_first_token: Duration,
     /// Making the tokens after the first.
     pub decode: Duration,
@@ -52,7 +54,7 @@ pub struct Usage {
 impl Usage {
     /// Prompt tokens read in a second, those that were cached not counted.
     pub fn prefill_tokens_per_second(&self) -> f64 {
-        per_second(self.prompt_tokens - self.cached_tokens, self.prefill)
+        per_second(self.prefill_tokens, self.prefill)
     }
 
     /// Tokens made in a second, the first not counted: it came with the prompt.

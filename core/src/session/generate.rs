@@ -1,6 +1,6 @@
 //! Making an answer, token by token.
 
-use super::{Answer, CancelToken, FinishReason, GenerateOptions, Overflow, Session, Usage};
+use super::{Answer, CancelToken, FinishReason, GenerateOptions, Overflow, Session, Usage, common_prefix};
 use crate::Result;
 use crate::engine::EngineError;
 use crate::sampler::Sampler;
@@ -10,37 +10,42 @@ use crate::tokenizer::{Detokenizer, Special};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Takes each piece of an answer's text; whole characters only, never empty. `Break` cancels the answer.
+/// Takes each piece of an answer's text; whole characters only, never empty. `Break` cancels the answer and is the
+/// listener's last call.
 pub type Listener<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
 
 /// Bytes of text reserved for a token, so that text does not grow while tokens are made.
 const TEXT_PER_TOKEN: usize = 16;
 
+/// What an answer begins from.
+struct Prompt {
+    tokens: Vec<u32>,
+    /// Leading tokens that sliding never forgets.
+    keep: usize,
+}
+
 impl Session {
-    /// Says `text` as the user and streams the answer; both become part of the conversation. After an error the
-    /// conversation is what it was before.
+    /// Says `text` as the user and streams the answer; both become part of the conversation. After an error, or an
+    /// answer that ended before its first token, the conversation is what it was before.
     ///
     /// # Errors
     /// [`TemplateError`](crate::template::TemplateError) if the template refuses the conversation,
     /// [`EngineError::ContextOverflow`] as the session's [`Overflow`] says,
-    /// [`SamplerError`](crate::sampler::SamplerError) for options out of range.
+    /// [`SamplerError`](crate::sampler::SamplerError) for options out of range, [`EngineError::NotFinite`] if the
+    /// model is broken.
     pub fn send(&mut self, text: &str, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
-        self.messages.push(Message::new(Role::User, text));
-        let window = self.window;
-        let answer = self
-            .fit_window(options)
-            .and_then(|prompt| self.generate(&prompt, options, listener));
-        match &answer {
-            Ok(answer) => self.messages.push(Message::new(Role::Assistant, answer.text.clone())),
-            Err(_) => {
-                self.messages.pop();
-                self.window = window;
-            }
+        let mut messages = self.messages.clone();
+        messages.push(Message::new(Role::User, text));
+        let answer = self.respond(&messages, options, listener)?;
+        if answer.usage.generated_tokens > 0 {
+            messages.push(Message::new(Role::Assistant, answer.text.clone()));
+            self.messages = messages;
         }
-        answer
+        Ok(answer)
     }
 
-    /// Streams the answer to a conversation that the caller keeps. What of it is cached is not read again.
+    /// Streams the answer to a conversation that the caller keeps. What of it is cached is not read again. The
+    /// session's own conversation stays as it is.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -50,132 +55,108 @@ impl Session {
         options: &GenerateOptions,
         listener: &mut Listener<'_>,
     ) -> Result<Answer> {
-        let before = std::mem::replace(&mut self.messages, messages.to_vec());
-        let window = std::mem::take(&mut self.window);
-        let answer = self
-            .fit_window(options)
-            .and_then(|prompt| self.generate(&prompt, options, listener));
-        (self.messages, self.window) = (before, window);
-        answer
+        let prompt = self.fit(messages, options.max_tokens)?;
+        self.generate(&prompt, options, listener)
     }
 
-    /// Continues a text, without a template.
+    /// Continues a text, without a template. The session's conversation stays as it is.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send); a text that does not fit in the context is refused under every [`Overflow`].
     pub fn complete(&mut self, text: &str, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
         let tokens = self.engine.tokenizer().encode_with_bos(text, Special::Parse);
-        self.generate(&Prompt { tokens, keep: 1 }, options, listener)
+        self.generate(&Prompt { tokens, keep: 0 }, options, listener)
     }
 
-    /// The tokens of the conversation; under [`Overflow::Slide`] without the oldest turns, if there is no room.
-    fn fit_window(&mut self, options: &GenerateOptions) -> Result<Prompt> {
-        let system = usize::from(
-            self.messages
-                .first()
-                .is_some_and(|message| message.role == Role::System),
-        );
-        let room = match self.options.overflow {
-            Overflow::Slide => {
-                let answer = options.max_tokens.unwrap_or(usize::MAX).min(self.context_length / 4);
-                self.context_length - answer
-            }
-            Overflow::Error | Overflow::Stop => self.context_length,
+    /// The tokens of a conversation; under [`Overflow::Slide`] without the oldest turns, if there is no room.
+    fn fit(&mut self, messages: &[Message], max_tokens: Option<usize>) -> Result<Prompt> {
+        let context_length = self.context_length;
+        let slides = self.options.overflow == Overflow::Slide;
+        let room = match slides {
+            true => context_length - max_tokens.unwrap_or(usize::MAX).min(context_length / 4),
+            false => context_length,
         };
-        loop {
-            self.window = self.window.max(system);
-            let visible: Vec<Message> = self.messages[..system]
-                .iter()
-                .chain(&self.messages[self.window..])
-                .cloned()
-                .collect();
-            let tokens = self.prompt_tokens(&visible, true)?;
-            if tokens.len() <= room {
-                let keep = if system == 0 {
-                    1
-                } else {
-                    self.system_length(&visible[..1], &tokens)
-                };
-                return Ok(Prompt { tokens, keep });
+        let has_system = messages.first().is_some_and(|message| message.role == Role::System);
+        let (system, turns) = messages.split_at(usize::from(has_system));
+        let from = |first: usize| self.prompt_tokens(&[system, &turns[first..]].concat(), true);
+
+        let mut tokens = from(0)?;
+        if tokens.len() > room && slides {
+            (tokens, self.window) = self.slide(turns, room, from)?;
+        }
+        if tokens.len() > context_length {
+            let needed = tokens.len();
+            return Err(EngineError::ContextOverflow { needed, context_length }.into());
+        }
+        let keep = match slides {
+            true => self.lead(system).map_or(0, |lead| common_prefix(&lead, &tokens)),
+            false => 0,
+        };
+        Ok(Prompt { tokens, keep })
+    }
+
+    /// The tokens of the latest turns that take half of the room, and the first of these turns; or those of the last
+    /// turn alone. As long as what was chosen before still fits, it is kept: what is cached stays useful.
+    fn slide(
+        &self,
+        turns: &[Message],
+        room: usize,
+        from: impl Fn(usize) -> Result<Vec<u32>>,
+    ) -> Result<(Vec<u32>, usize)> {
+        // A conversation may begin with any question.
+        let starts: Vec<usize> = (1..turns.len()).filter(|&i| turns[i].role == Role::User).collect();
+        if starts.contains(&self.window) {
+            let tokens = from(self.window)?;
+            if (room / 2..=room).contains(&tokens.len()) {
+                return Ok((tokens, self.window));
             }
-            // The next turn of the user is where a conversation may begin.
-            let later = self.messages.get(self.window + 1..).unwrap_or_default();
-            let next = later.iter().position(|message| message.role == Role::User);
-            match next {
-                Some(next) if self.options.overflow == Overflow::Slide => self.window += 1 + next,
-                _ if tokens.len() <= self.context_length => return Ok(Prompt { tokens, keep: 1 }),
-                _ => {
-                    let (needed, context_length) = (tokens.len(), self.context_length);
-                    return Err(EngineError::ContextOverflow { needed, context_length }.into());
-                }
+        }
+        let (mut low, mut high) = (0, starts.len());
+        let mut best = None;
+        while low < high {
+            let middle = low.midpoint(high);
+            let tokens = from(starts[middle])?;
+            if tokens.len() <= room / 2 {
+                best = Some((tokens, starts[middle]));
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        match best {
+            Some(best) => Ok(best),
+            None => {
+                let last = starts.last().copied().unwrap_or(0);
+                Ok((from(last)?, last))
             }
         }
     }
 
-    /// How many of the prompt's tokens are the system message.
-    fn system_length(&self, system: &[Message], tokens: &[u32]) -> usize {
-        // Some templates refuse a conversation without a user; then only the first token is kept.
-        let alone = self.prompt_tokens(system, false).unwrap_or_default();
-        alone.iter().zip(tokens).take_while(|(a, b)| a == b).count().max(1)
-    }
-
     fn generate(&mut self, prompt: &Prompt, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
         let start = Instant::now();
-        let cancel = options.cancel.as_ref();
         let mut sampler = Sampler::new(options.sampler.clone(), self.engine.config().vocab_size)?;
-        let mut output = Output::new(self, options);
+        for &token in &prompt.tokens {
+            sampler.accept(token);
+        }
+        let mut output = Output::new(self, options, listener);
         let mut usage = Usage {
             prompt_tokens: prompt.tokens.len(),
             seed: sampler.seed(),
             ..Usage::default()
         };
-        for &token in &prompt.tokens {
-            sampler.accept(token);
-        }
 
-        let cached = self.read(&prompt.tokens, cancel)?;
+        let reading = self.read(&prompt.tokens, options.cancel.as_ref())?;
+        usage.cached_tokens = reading.cached;
+        usage.prefill_tokens = reading.read;
         usage.prefill = start.elapsed();
-        let Some(cached) = cached else {
-            usage.cached_tokens = usage.prompt_tokens;
-            return Ok(Answer {
-                text: String::new(),
-                finish: FinishReason::Cancelled,
-                usage,
-            });
-        };
-        usage.cached_tokens = cached;
 
-        let most = options.max_tokens.unwrap_or(usize::MAX);
-        let mut first = None;
-        let mut last = 0;
-        let finish = loop {
-            if usage.generated_tokens == most {
-                break FinishReason::MaxTokens;
-            }
-            if cancel.is_some_and(CancelToken::is_cancelled) {
-                break FinishReason::Cancelled;
-            }
-            if usage.generated_tokens > 0 {
-                // The token chosen last joins the cache only now: the one that ends an answer never has to.
-                if let Some(full) = self.append(prompt.keep, last, cancel)? {
-                    break full;
-                }
-            }
-            last = sampler.sample(&mut self.logits);
-            sampler.accept(last);
-            usage.generated_tokens += 1;
-            first.get_or_insert_with(Instant::now);
-            if self.engine.tokenizer().is_end_of_generation(last) {
-                break FinishReason::EndOfTurn;
-            }
-            if let Some(end) = output.push(self, last, listener) {
-                break end;
-            }
+        let finish = match reading.cancelled {
+            true => FinishReason::Cancelled,
+            false => self.decode(prompt.keep, options, &mut sampler, &mut output, &mut usage, start)?,
         };
-        let finish = output.finish(finish, listener);
-        if let Some(first) = first {
-            usage.time_to_first_token = first - start;
-            usage.decode = first.elapsed();
+        let finish = output.finish(finish);
+        if usage.generated_tokens > 0 {
+            usage.decode = start.elapsed() - usage.time_to_first_token;
         }
         Ok(Answer {
             text: output.text,
@@ -184,45 +165,85 @@ impl Session {
         })
     }
 
-    /// Appends a token to the cache, making room as the overflow policy says. `Some` ends the answer.
-    fn append(&mut self, keep: usize, token: u32, cancel: Option<&CancelToken>) -> Result<Option<FinishReason>> {
-        if self.tokens.len() == self.context_length {
-            match self.options.overflow {
-                Overflow::Stop => return Ok(Some(FinishReason::ContextFull)),
-                Overflow::Error => {
-                    let (needed, context_length) = (self.tokens.len() + 1, self.context_length);
-                    return Err(EngineError::ContextOverflow { needed, context_length }.into());
-                }
-                Overflow::Slide => {
-                    let keep = keep.min(self.context_length / 2);
-                    let forget = (self.tokens.len() - keep).div_ceil(2);
-                    let mut tokens = self.tokens[..keep].to_vec();
-                    tokens.extend_from_slice(&self.tokens[keep + forget..]);
-                    tokens.push(token);
-                    // The rest is read anew: keys and values depend on all that came before them.
-                    let read = self.read(&tokens, cancel)?;
-                    return Ok(if read.is_some() {
-                        None
-                    } else {
-                        Some(FinishReason::Cancelled)
-                    });
-                }
+    /// Chooses and shows tokens until something ends the answer.
+    fn decode(
+        &mut self,
+        keep: usize,
+        options: &GenerateOptions,
+        sampler: &mut Sampler,
+        output: &mut Output<'_, '_>,
+        usage: &mut Usage,
+        start: Instant,
+    ) -> Result<FinishReason> {
+        let cancel = options.cancel.as_ref();
+        // A sliding context alone would never end an answer.
+        let most = options.max_tokens.unwrap_or(self.context_length);
+        let mut last = None;
+        loop {
+            if usage.generated_tokens == most {
+                return Ok(FinishReason::MaxTokens);
+            }
+            if cancel.is_some_and(CancelToken::is_cancelled) {
+                return Ok(FinishReason::Cancelled);
+            }
+            // The token chosen last joins the cache only now: the one that ends an answer never has to.
+            if let Some(token) = last
+                && let Some(end) = self.append(keep, token, cancel)?
+            {
+                return Ok(end);
+            }
+            let token = sampler.sample(&mut self.logits);
+            sampler.accept(token);
+            last = Some(token);
+            usage.generated_tokens += 1;
+            if usage.generated_tokens == 1 {
+                usage.time_to_first_token = start.elapsed();
+            }
+            if self.engine.tokenizer().is_end_of_generation(token) {
+                return Ok(FinishReason::EndOfTurn);
+            }
+            if let Some(end) = output.push(self, token) {
+                return Ok(end);
             }
         }
-        self.forward(&[token], true)?;
-        Ok(None)
+    }
+
+    /// Appends a token to the cache, making room as the overflow policy says. `Some` ends the answer.
+    fn append(
+        &mut self,
+        keep: usize,
+        token: u32,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Option<FinishReason>, EngineError> {
+        let context_length = self.context_length;
+        if self.tokens.len() < context_length {
+            self.forward(&[token], true)?;
+            return Ok(None);
+        }
+        match self.options.overflow {
+            Overflow::Stop => Ok(Some(FinishReason::ContextFull)),
+            Overflow::Error => {
+                let needed = context_length + 1;
+                Err(EngineError::ContextOverflow { needed, context_length })
+            }
+            Overflow::Slide => {
+                // The first token stays in any case: attention leans on it (Xiao et al. 2023, arXiv:2309.17453).
+                let keep = keep.max(1).min(context_length / 2);
+                let forget = (context_length - keep).div_ceil(2);
+                let tokens = [&self.tokens[..keep], &self.tokens[keep + forget..], &[token]].concat();
+                // The rest is read anew: keys and values depend on all that came before them.
+                let reading = self.read(&tokens, cancel)?;
+                Ok(reading.cancelled.then_some(FinishReason::Cancelled))
+            }
+        }
     }
 }
 
-/// What an answer begins from.
-struct Prompt {
-    tokens: Vec<u32>,
-    /// Leading tokens that sliding never forgets.
-    keep: usize,
-}
-
 /// From tokens to the listener: whole characters, stop texts held back.
-struct Output {
+struct Output<'l, 'f> {
+    listener: &'l mut Listener<'f>,
+    /// The listener wants no more.
+    is_closed: bool,
     detokenizer: Detokenizer,
     stop: StopMatcher,
     /// Text of the token at hand.
@@ -232,10 +253,12 @@ struct Output {
     text: String,
 }
 
-impl Output {
-    fn new(session: &Session, options: &GenerateOptions) -> Self {
+impl<'l, 'f> Output<'l, 'f> {
+    fn new(session: &Session, options: &GenerateOptions, listener: &'l mut Listener<'f>) -> Self {
         let tokens = options.max_tokens.unwrap_or(usize::MAX).min(session.context_length);
         Output {
+            listener,
+            is_closed: false,
             detokenizer: session.engine.tokenizer().decoder(),
             stop: StopMatcher::new(options.stop.clone()),
             piece: String::with_capacity(256),
@@ -245,41 +268,37 @@ impl Output {
     }
 
     /// Shows what a token adds. `Some` ends the answer.
-    fn push(&mut self, session: &Session, token: u32, listener: &mut Listener<'_>) -> Option<FinishReason> {
+    fn push(&mut self, session: &Session, token: u32) -> Option<FinishReason> {
         self.piece.clear();
         self.detokenizer
             .push(session.engine.tokenizer(), token, &mut self.piece);
-        let stopped = self.stop.push(&self.piece, &mut self.ready);
-        let cancelled = self.show(listener).is_break();
-        match (stopped, cancelled) {
+        let is_stopped = self.stop.push(&self.piece, &mut self.ready);
+        self.show();
+        match (is_stopped, self.is_closed) {
             (true, _) => Some(FinishReason::StopString),
             (false, true) => Some(FinishReason::Cancelled),
             (false, false) => None,
         }
     }
 
-    /// Shows what was held back. A stop text may still be found in it.
-    fn finish(&mut self, finish: FinishReason, listener: &mut Listener<'_>) -> FinishReason {
-        if finish == FinishReason::StopString {
+    /// Shows what was held back, which may complete a stop text.
+    fn finish(&mut self, finish: FinishReason) -> FinishReason {
+        if finish == FinishReason::StopString || self.is_closed {
             return finish;
         }
         self.piece.clear();
         self.detokenizer.finish(&mut self.piece);
-        let stopped = self.stop.push(&self.piece, &mut self.ready);
-        if !stopped {
-            self.stop.finish(&mut self.ready);
-        }
-        let _ = self.show(listener);
-        if stopped { FinishReason::StopString } else { finish }
+        let is_stopped = self.stop.push(&self.piece, &mut self.ready);
+        self.stop.finish(&mut self.ready);
+        self.show();
+        if is_stopped { FinishReason::StopString } else { finish }
     }
 
-    fn show(&mut self, listener: &mut Listener<'_>) -> ControlFlow<()> {
-        if self.ready.is_empty() {
-            return ControlFlow::Continue(());
+    fn show(&mut self) {
+        if !self.ready.is_empty() {
+            self.text.push_str(&self.ready);
+            self.is_closed = (self.listener)(&self.ready).is_break();
+            self.ready.clear();
         }
-        self.text.push_str(&self.ready);
-        let flow = listener(&self.ready);
-        self.ready.clear();
-        flow
     }
 }

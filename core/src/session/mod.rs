@@ -25,8 +25,9 @@ const DEFAULT_CONTEXT: usize = 4096;
 pub enum Overflow {
     /// [`EngineError::ContextOverflow`]; the conversation stays as it was before the call.
     Error,
-    /// The oldest turns are forgotten, the system message is kept. An answer that outgrows the context goes on with
-    /// the system message and the later half of what followed it.
+    /// The system message is kept and the oldest turns are forgotten, so many that what is left fills half of the
+    /// context. An answer that outgrows the context goes on with the system message and the later half of what
+    /// followed it.
     #[default]
     Slide,
     /// The answer ends with [`FinishReason::ContextFull`]. A prompt that does not fit is an error.
@@ -56,12 +57,13 @@ pub struct Session {
     layout: KvLayout,
     context_length: usize,
     kv: MmapMut,
-    memory: Vec<f32>,
+    /// Working memory of a forward pass: floats.
+    memory: MmapMut,
     logits: Vec<f32>,
     /// The tokens whose keys and values are in the cache.
     tokens: Vec<u32>,
     messages: Vec<Message>,
-    /// The first message (after the system message) that still fits.
+    /// The first turn, the system message not counted, that a conversation kept when it slid last.
     window: usize,
 }
 
@@ -77,11 +79,12 @@ impl Session {
         }
         let layout = KvCache::layout(&config, context_length, options.kv_element);
         let layout = layout.map_err(|error| EngineError::Forward(error.into()))?;
-        let bytes = KvCache::bytes(&config, &layout);
-        // Anonymous memory costs nothing until positions are written.
-        let kv = MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source })?;
+        // Anonymous memory costs nothing until it is written to, begins at a page, and can be refused.
+        let map = |bytes| MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source });
+        let kv = map(KvCache::bytes(&config, &layout))?;
         let chunk = engine.prefill_chunk().min(context_length);
-        let memory = vec![0.0; workspace_len(&config, &layout, chunk, engine.pool().threads())];
+        let floats = workspace_len(&config, &layout, chunk, engine.pool().threads());
+        let memory = map(floats.saturating_mul(size_of::<f32>()))?;
         let mut session = Session {
             layout,
             context_length,
@@ -145,23 +148,30 @@ impl Session {
         self.engine.tokenizer().encode(text, Special::Parse).len()
     }
 
-    /// Reads the system message now, so that the first answer comes sooner.
+    /// Reads now what the next prompt will begin with, so that the next answer comes sooner: the system message, which
+    /// may be the template's own, and what has been said. Does nothing if that does not fit in the context.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn prewarm(&mut self) -> Result<()> {
-        if self.messages.is_empty() {
-            return Ok(());
-        }
-        let system = self.prompt_tokens(&self.messages[..1], false)?;
-        if !system.is_empty() {
-            self.read(&system, None)?;
+        let tokens = self.lead(&self.messages)?;
+        if !tokens.is_empty() && tokens.len() <= self.context_length {
+            self.read(&tokens, None)?;
         }
         Ok(())
     }
 
+    /// The tokens that every prompt begins with that continues these messages: what two questions, which have not
+    /// even their first letter in common, have in common as prompts.
+    fn lead(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let ask = |text| self.prompt_tokens(&[messages, &[Message::new(Role::User, text)]].concat(), false);
+        let (mut lead, other) = (ask("a")?, ask("b")?);
+        lead.truncate(common_prefix(&lead, &other));
+        Ok(lead)
+    }
+
     /// The tokens of a conversation, as the model's template writes it.
-    pub(crate) fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
+    fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer();
         let text = self.engine.template().render(messages, generation_prompt)?;
         let mut tokens = tokenizer.encode(&text, Special::Parse);
@@ -175,38 +185,33 @@ impl Session {
         Ok(tokens)
     }
 
-    /// Makes the cache hold exactly `tokens` and leaves the scores of what may follow in `logits`. Returns how many
-    /// tokens were cached already, or `None` if it was cancelled; what was read until then stays.
-    pub(crate) fn read(&mut self, tokens: &[u32], cancel: Option<&CancelToken>) -> Result<Option<usize>> {
+    /// Makes the cache hold exactly `tokens` and leaves the scores of what may follow in `logits`. If it is cancelled,
+    /// what was read until then stays.
+    fn read(&mut self, tokens: &[u32], cancel: Option<&CancelToken>) -> Result<Reading, EngineError> {
         let (needed, context_length) = (tokens.len(), self.context_length);
         if needed > context_length {
-            return Err(EngineError::ContextOverflow { needed, context_length }.into());
+            return Err(EngineError::ContextOverflow { needed, context_length });
         }
         // The last token always runs: its scores are wanted.
-        let most = tokens.len().checked_sub(1).ok_or(EngineError::EmptyPrompt)?;
-        let common = self
-            .tokens
-            .iter()
-            .zip(tokens)
-            .take(most)
-            .take_while(|(a, b)| a == b)
-            .count();
-        self.tokens.truncate(common);
+        let most = needed.checked_sub(1).ok_or(EngineError::EmptyPrompt)?;
+        let cached = common_prefix(&self.tokens, tokens).min(most);
+        self.tokens.truncate(cached);
         let chunk = self.engine.prefill_chunk();
-        let mut rest = &tokens[common..];
-        while !rest.is_empty() {
-            if cancel.is_some_and(CancelToken::is_cancelled) {
-                return Ok(None);
-            }
+        let mut rest = &tokens[cached..];
+        while !rest.is_empty() && !cancel.is_some_and(CancelToken::is_cancelled) {
             let (now, later) = rest.split_at(chunk.min(rest.len()));
             self.forward(now, later.is_empty())?;
             rest = later;
         }
-        Ok(Some(common))
+        Ok(Reading {
+            cached,
+            read: self.tokens.len() - cached,
+            cancelled: !rest.is_empty(),
+        })
     }
 
-    /// Appends tokens to the cache; the scores after the last one go to `logits`, if wanted.
-    pub(crate) fn forward(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
+    /// Appends tokens to the cache; the scores after the last ones go to `logits`, if wanted.
+    fn forward(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
         let runtime = Runtime {
             backend: self.engine.backend(),
             parallel: self.engine.pool(),
@@ -215,14 +220,12 @@ impl Session {
         let mut cache = KvCache::new(self.layout, &mut self.kv).map_err(|error| EngineError::Forward(error.into()))?;
         let logits = if wanted { &mut self.logits[..] } else { &mut [] };
         let model = self.engine.model().model();
-        model.forward(
-            &runtime,
-            tokens,
-            self.tokens.len(),
-            &mut cache,
-            &mut self.memory,
-            logits,
-        )?;
+        let (first, memory) = (self.tokens.len(), bytemuck::cast_slice_mut(&mut self.memory));
+        model.forward(&runtime, tokens, first, &mut cache, memory, logits)?;
+        // All of them are looked at, which takes microseconds: looking for the first would take longer.
+        if logits.iter().fold(false, |bad, score| bad | !score.is_finite()) {
+            return Err(EngineError::NotFinite);
+        }
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }
@@ -254,6 +257,21 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What reading a prompt took.
+struct Reading {
+    /// Tokens that were cached.
+    cached: usize,
+    /// Tokens that were read.
+    read: usize,
+    /// Not all of them were.
+    cancelled: bool,
+}
+
+/// How many tokens two prompts begin with alike.
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// Positions whose scores [`Session::evaluate`] holds at a time: 25 MB with a vocabulary of 200,000.
