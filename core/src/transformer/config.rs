@@ -78,11 +78,11 @@ pub struct Config {
 impl Config {
     /// Channels of all query heads.
     pub fn query_length(&self) -> usize {
-        self.head_count * self.head_dim
+        self.head_count.saturating_mul(self.head_dim)
     }
 
     /// Channels of all key heads, and of all value heads.
     pub fn kv_length(&self) -> usize {
-        self.head_count_kv * self.head_dim
+        self.head_count_kv.saturating_mul(self.head_dim)
     }
 }

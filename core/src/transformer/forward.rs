@@ -33,7 +33,7 @@ impl Model<'_> {
     /// the positions before `first` must be there already.
     ///
     /// `logits` takes the scores of the tokens that might follow, `[position][vocab_size]`, for as many of the last
-    /// positions as it has room for; it may be empty. `memory` is [`workspace_len`](super::workspace_len) floats.
+    /// positions as it is long; it may be empty. `memory` is [`workspace_len`](super::workspace_len) floats.
     ///
     /// # Errors
     /// [`ForwardError`] for unknown tokens, a full cache, or memory that does not fit. The cache's positions before
@@ -54,6 +54,26 @@ impl Model<'_> {
                 needed: first.saturating_add(n),
                 positions: cache.positions(),
             });
+        }
+        let wanted = logits.len().checked_div(vocab_size).unwrap_or(0);
+        if wanted > n || wanted * vocab_size != logits.len() {
+            return Err(OpError {
+                what: "logits",
+                expected: n.saturating_mul(vocab_size),
+                found: logits.len(),
+            }
+            .into());
+        }
+        if n == 0 {
+            return Ok(());
+        }
+        if d == 0 {
+            return Err(OpError {
+                what: "embedding_length",
+                expected: 1,
+                found: 0,
+            }
+            .into());
         }
         let threads = runtime.parallel.threads();
         let mut w = Workspace::new(config, cache.shape(), n, threads, memory)?;
@@ -79,15 +99,6 @@ impl Model<'_> {
             add(backend, w.x, w.delta)?;
         }
 
-        let wanted = logits.len() / vocab_size;
-        if wanted > n || !logits.len().is_multiple_of(vocab_size) {
-            return Err(OpError {
-                what: "logits",
-                expected: n * vocab_size,
-                found: logits.len(),
-            }
-            .into());
-        }
         if wanted > 0 {
             let last = &w.x[(n - wanted) * d..];
             let h = &mut w.h[..last.len()];
@@ -139,7 +150,8 @@ impl Model<'_> {
 
         if let Some(biases) = layer.attn_bias {
             for (rows, bias) in [&mut *w.q, w.k, w.v].into_iter().zip(biases) {
-                for row in rows.chunks_exact_mut(bias.len()) {
+                let row = rows.len() / n;
+                for row in rows.chunks_exact_mut(row.max(1)) {
                     add(backend, row, bias)?;
                 }
             }

@@ -46,32 +46,39 @@ fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usi
         config.kv_length(),
         config.feed_forward_length,
     );
-    let groups = n * widest(config).div_ceil(GROUP);
+    // A shape that no memory can hold gives lengths that no memory has.
+    let rows = |length: usize| n.saturating_mul(length);
+    let groups = rows(widest(config).div_ceil(GROUP));
     [
-        n * d,
-        n * d.max(q),
-        n * q,
-        n * kv,
-        n * kv,
-        n * d,
-        n * ff,
-        n * ff,
-        n * config.rope_dimension_count,
+        rows(d),
+        rows(d.max(q)),
+        rows(q),
+        rows(kv),
+        rows(kv),
+        rows(d),
+        rows(ff),
+        rows(ff),
+        rows(config.rope_dimension_count),
         scores_len(layout, threads),
-        (n * widest(config)).div_ceil(4),
+        rows(widest(config)).div_ceil(4),
         groups,
         groups,
         groups,
     ]
-    .map(|length| length.next_multiple_of(ALIGN))
+    .map(|length| length.div_ceil(ALIGN).saturating_mul(ALIGN))
 }
 
 /// Buffers start at multiples of a cache line, if the memory does.
 const ALIGN: usize = 16;
 
-/// Floats of working memory for passes over up to `positions` positions with up to `threads` threads.
+/// Floats of working memory for passes over up to `positions` positions with up to `threads` threads; `usize::MAX` if
+/// they cannot be counted.
 pub fn workspace_len(config: &Config, layout: &KvLayout, positions: usize, threads: usize) -> usize {
-    lengths(config, layout, positions, threads).iter().sum()
+    sum(&lengths(config, layout, positions, threads))
+}
+
+fn sum(lengths: &[usize]) -> usize {
+    lengths.iter().fold(0, |sum, &length| sum.saturating_add(length))
 }
 
 impl<'a> Workspace<'a> {
@@ -83,7 +90,7 @@ impl<'a> Workspace<'a> {
         mut memory: &'a mut [f32],
     ) -> Result<Self, OpError> {
         let lengths = lengths(config, layout, n, threads);
-        let (expected, found) = (lengths.iter().sum(), memory.len());
+        let (expected, found) = (sum(&lengths), memory.len());
         if found < expected {
             return Err(OpError {
                 what: "workspace",
