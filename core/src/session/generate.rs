@@ -152,7 +152,7 @@ impl Session {
 
         let finish = match reading.cancelled {
             true => FinishReason::Cancelled,
-            false => self.decode(prompt.keep, options, &mut sampler, &mut output, &mut usage, start)?,
+            false => self.speak(prompt.keep, options, &mut sampler, &mut output, &mut usage, start)?,
         };
         let finish = output.finish(finish);
         if usage.generated_tokens > 0 {
@@ -166,7 +166,7 @@ impl Session {
     }
 
     /// Chooses and shows tokens until something ends the answer.
-    fn decode(
+    fn speak(
         &mut self,
         keep: usize,
         options: &GenerateOptions,

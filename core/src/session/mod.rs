@@ -212,6 +212,11 @@ impl Session {
 
     /// Appends tokens to the cache; the scores after the last ones go to `logits`, if wanted.
     fn forward(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
+        // The cache itself may be a little longer.
+        let (needed, context_length) = (self.tokens.len() + tokens.len(), self.context_length);
+        if needed > context_length {
+            return Err(EngineError::ContextOverflow { needed, context_length });
+        }
         let runtime = Runtime {
             backend: self.engine.backend(),
             parallel: self.engine.pool(),

@@ -10,16 +10,18 @@ impl Session {
     ///
     /// # Errors
     /// [`EngineError::ContextOverflow`](crate::engine::EngineError::ContextOverflow),
-    /// [`EngineError::EmptyPrompt`](crate::engine::EngineError::EmptyPrompt) and
-    /// [`EngineError::Forward`](crate::engine::EngineError::Forward).
+    /// [`EngineError::EmptyPrompt`](crate::engine::EngineError::EmptyPrompt),
+    /// [`EngineError::Forward`](crate::engine::EngineError::Forward) for an unknown token, and
+    /// [`EngineError::NotFinite`](crate::engine::EngineError::NotFinite).
     pub fn prefill(&mut self, tokens: &[u32], cancel: Option<&CancelToken>) -> Result<Option<usize>> {
-        self.read(tokens, cancel)
+        let reading = self.read(tokens, cancel)?;
+        Ok((!reading.cancelled).then_some(reading.cached))
     }
 
     /// Appends one token to the cache and returns the scores of what may follow, `[vocab_size]`.
     ///
     /// # Errors
-    /// [`EngineError::Forward`](crate::engine::EngineError::Forward) for an unknown token or a full cache.
+    /// As [`prefill`](Self::prefill).
     pub fn decode(&mut self, token: u32) -> Result<&[f32]> {
         self.forward(&[token], true)?;
         Ok(&self.logits)
