@@ -2,6 +2,8 @@
 //! packed formats; the algorithms in [`ops`](crate::ops) are written once over it. A backend is a table of those
 //! algorithms compiled for its instruction set.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+mod aarch64;
 mod kernels;
 mod scalar;
 pub(crate) mod simd;
@@ -66,6 +68,10 @@ impl Eq for Backend {}
 /// Slowest first.
 static ALL: &[&Kernels] = &[
     &scalar::KERNELS,
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    &aarch64::neon::KERNELS,
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    &aarch64::dotprod::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64::avx2::KERNELS,
     #[cfg(target_arch = "x86_64")]

@@ -137,22 +137,33 @@ pub(crate) mod generic {
             }
         }
 
-        /// Adds a group's integer dot products, scaled, to 16 rows' sums.
+        /// Adds a group's integer dot products with `N` columns, scaled, to 16 rows' sums.
         ///
         /// # Safety
-        /// `group` is one of the matrix, `column_group` one of `x`.
+        /// `group` is one of the matrix, `x_group` and those at `N - 1` times `stride` from it are some of `x`.
         #[inline(always)]
-        unsafe fn add_group<V: Simd>(self, sum: V, dot: V, group: usize, x: &Int8Rows<'_>, column_group: usize) -> V {
+        unsafe fn add_group<V: Simd, const N: usize>(
+            self,
+            sums: &mut [V; N],
+            dots: [V; N],
+            group: usize,
+            x: &Int8Rows<'_>,
+            x_group: usize,
+            stride: usize,
+        ) {
+            let at = (group >> self.shift) * (TILE_ROWS * 2);
             // SAFETY: as this function's contract.
             unsafe {
-                let at = (group >> self.shift) * (TILE_ROWS * 2);
-                let scale = V::load_f16(self.scales.add(at)).mul(V::splat(*x.scales.get_unchecked(column_group)));
-                let sum = sum.add(scale.mul(dot));
-                match self.minima {
-                    None => sum,
-                    Some(minima) => {
-                        let x_sum = V::splat(*x.sums.get_unchecked(column_group));
-                        sum.add(V::load_f16(minima.add(at)).mul(x_sum))
+                let scale = V::load_f16(self.scales.add(at));
+                for (n, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+                    let x_scale = V::splat(*x.scales.get_unchecked(x_group + n * stride));
+                    *sum = sum.add(scale.mul(x_scale).mul(dot));
+                }
+                if let Some(minima) = self.minima {
+                    let minimum = V::load_f16(minima.add(at));
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let x_sum = V::splat(*x.sums.get_unchecked(x_group + n * stride));
+                        *sum = sum.add(minimum.mul(x_sum));
                     }
                 }
             }
@@ -202,7 +213,7 @@ pub(crate) mod generic {
             for tile in tiles {
                 let scales = Scales::of(w, tile);
                 let codes = w.codes_ptr(tile, 0);
-                let mut sum = V::splat(0.0);
+                let mut sum = [V::splat(0.0)];
                 for group in 0..groups {
                     let codes = codes.add(group * GROUP_BYTES);
                     for line in (0..GROUP_BYTES).step_by(64) {
@@ -214,9 +225,9 @@ pub(crate) mod generic {
                         GROUP8_BYTES => V::dot8(codes, x_codes, offset),
                         _ => V::dot4(codes, table, x_codes, offset),
                     };
-                    sum = scales.add_group(sum, dot, group, x, x_group + group);
+                    scales.add_group(&mut sum, [dot], group, x, x_group + group, 0);
                 }
-                sum.store_part(out.add(tile * TILE_ROWS), rows_of(tile, w.rows()));
+                sum[0].store_part(out.add(tile * TILE_ROWS), rows_of(tile, w.rows()));
             }
         }
     }
@@ -307,9 +318,7 @@ pub(crate) mod generic {
                 let offsets = core::array::from_fn(|n| *x.offsets.get_unchecked(x_group + n * all_groups));
                 let x_codes = x.codes.as_ptr().add(column * x.cols + group * GROUP);
                 let dots = V::dot8_columns::<N>(codes.add(i * GROUP8_BYTES), x_codes, x.cols, offsets);
-                for (n, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
-                    *sum = scales.add_group(*sum, dot, group, x, x_group + n * all_groups);
-                }
+                scales.add_group(&mut sums, dots, group, x, x_group, all_groups);
             }
             for (n, sum) in sums.into_iter().enumerate() {
                 sum.store_part(out.add(n * w.rows()), rows);
