@@ -325,9 +325,9 @@ fn bench_measures_models_and_kernels() {
         "phi4.gguf",
         "--prompt-tokens",
         "40",
-        "--tokens",
+        "--decode-tokens",
         "8",
-        "--repeats",
+        "--rounds",
         "1",
     ];
     let report = json(&[&args[..], &["--threads", "1", "--json"]].concat());

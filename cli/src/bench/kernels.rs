@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Outcome {
         None => Backend::available().collect(),
     };
     let threads = Pool::new(args.threads.into());
-    let bandwidth = ReadLoop::new().bytes_per_second(&threads);
+    let bandwidth = ReadLoop::new()?.bytes_per_second(&threads);
     let pool = pattern(POOL_BYTES);
     let bar = progress::bar(
         (SHAPES.len() * FORMATS.len() * COLUMNS.len() * backends.len()) as u64,
