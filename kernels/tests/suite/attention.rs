@@ -130,6 +130,25 @@ fn numbers_that_half_precision_cannot_hold() {
     }
 }
 
+/// A position's result does not depend on the positions that it is computed with.
+#[test]
+fn chunks_do_not_change_results() {
+    let mut rng = Rng::new(33);
+    for element in ELEMENTS {
+        for group in 1..=7 {
+            let case = Case::new(&mut rng, (2, group), 48, 37, element);
+            for backend in backends() {
+                let (expected, _) = case.run(backend, &[1; 37]);
+                for chunks in [&[37][..], &[2, 3, 16, 15, 1]] {
+                    let (found, _) = case.run(backend, chunks);
+                    let context = || format!("{}, {element:?}, groups of {group}, {chunks:?}", backend.name());
+                    assert_same(&expected, &found, context);
+                }
+            }
+        }
+    }
+}
+
 /// Every f16, its neighbours in f32, the ties between it and the next, and their neighbours.
 #[test]
 fn floats_become_halves() {
