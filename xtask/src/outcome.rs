@@ -42,8 +42,8 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::Failed(message) => f.write_str(message),
-            Stop::Missing { why, install } => write!(f, "not run here: {why}; to install: {install}"),
-            Stop::Unsupported(why) => write!(f, "not run here: {why}"),
+            Stop::Missing { why, install } => write!(f, "{why}; to install: {install}"),
+            Stop::Unsupported(why) => f.write_str(why),
         }
     }
 }

@@ -59,7 +59,7 @@ fn summarize(results: &[(&str, Duration, Outcome)], ci: bool) -> bool {
             Ok(()) => (&mut passed, "passed", String::new()),
             Err(stop @ Stop::Failed(_)) => (&mut failed, "FAILED", format!(": {stop}")),
             Err(stop @ Stop::Missing { .. }) if ci => (&mut failed, "FAILED", format!(": {stop}")),
-            Err(stop) => (&mut skipped, "skipped", format!(": {stop}")),
+            Err(stop) => (&mut skipped, "not run here", format!(": {stop}")),
         };
         *count += 1;
         println!("{name:<22} {:>8.1}  {word}{detail}", time.as_secs_f64());
