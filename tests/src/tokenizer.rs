@@ -5,7 +5,7 @@ use halfpi::tokenizer::Vocabulary;
 use serde_json::Value;
 
 /// The goldens that bring a vocabulary.
-pub const VOCABULARIES: [&str; 9] = [
+pub const VOCABULARIES: [&str; 10] = [
     "bpe_gpt-2",
     "bpe_llama-bpe",
     "bpe_qwen2",
@@ -13,6 +13,7 @@ pub const VOCABULARIES: [&str; 9] = [
     "spm_llama",
     "spm_unigram",
     "spm_unigram_bytes",
+    "spm_unigram_normalized",
     "spm_unigram_squeezed",
     "spm_unk",
 ];
@@ -70,6 +71,8 @@ pub fn vocabulary(golden: &Value) -> Vocabulary<'_> {
         unknown_token_id: as_u32(&given["unknown_token_id"]),
         add_space_prefix: given["add_space_prefix"].as_bool(),
         remove_extra_whitespaces: given["remove_extra_whitespaces"].as_bool().unwrap_or(false),
+        precompiled_charsmap: optional("precompiled_charsmap")
+            .map_or_else(Vec::new, |bytes| list(bytes, |byte| byte.as_u64()?.try_into().ok())),
         ..Vocabulary::default()
     }
 }

@@ -187,6 +187,15 @@ fn broken_vocabularies_are_refused() {
     refused(
         &Vocabulary {
             model: "t5",
+            unknown_token_id: Some(0),
+            precompiled_charsmap: vec![8, 0, 0, 0, 1, 2, 3, 4],
+            ..spm()
+        },
+        TokenizerError::BadCharsmap { bytes: 8 },
+    );
+    refused(
+        &Vocabulary {
+            model: "t5",
             unknown_token_id: None,
             ..spm()
         },

@@ -1,6 +1,7 @@
 //! Checks a vocabulary and builds its tokenizer.
 
 use super::bpe::Bpe;
+use super::charsmap::Charsmap;
 use super::error::{TokenizerError, excerpt};
 use super::pre::PreTokenizer;
 use super::prefixes::Prefixes;
@@ -106,6 +107,7 @@ impl Tokenizer {
             Family::Spm => Model::Spm(Spm::new(texts, &tokens, scores, unknown)?),
             Family::Unigram => Model::Unigram {
                 unigram: Unigram::new(texts, &tokens, scores, unknown)?,
+                charsmap: Charsmap::new(&vocabulary.precompiled_charsmap)?,
                 remove_extra_whitespaces: vocabulary.remove_extra_whitespaces,
             },
         };

@@ -115,6 +115,12 @@ pub enum TokenizerError {
         /// The key that is missing.
         key: &'static str,
     },
+    /// The normalization is cut short.
+    #[error("tokenizer.ggml.precompiled_charsmap ({bytes} bytes) is shorter than it says; get the file again")]
+    BadCharsmap {
+        /// How long it is.
+        bytes: usize,
+    },
     /// Some text could not be encoded at all.
     #[error(
         "the vocabulary has neither byte tokens nor an unknown token, so some text has no ids; convert the model again"

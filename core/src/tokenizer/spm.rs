@@ -18,8 +18,9 @@ pub(super) struct Spm {
     /// The priority of each token that merges may make; the lowest goes first.
     ranks: Vec<Option<u32>>,
     fallback: Fallback,
-    /// Whether no token reaches over the beginning of a word, so that words can be merged one by one.
-    words_are_apart: bool,
+    /// The characters that some token has before a space, in order. Only there can a token reach from one word into
+    /// the next; elsewhere words are merged one by one, which gives the same ids sooner.
+    joints: Vec<char>,
     /// The longest token in bytes: nothing longer needs to be looked up.
     longest: usize,
 }
@@ -42,7 +43,7 @@ impl Spm {
         Ok(Self {
             ranks,
             fallback: Fallback::new(texts, tokens, unknown)?,
-            words_are_apart: mergeable().all(|text| !text.trim_start_matches(SPACE).contains(SPACE)),
+            joints: joints(mergeable()),
             longest: mergeable().map(str::len).max().unwrap_or(0),
         })
     }
@@ -53,11 +54,7 @@ impl Spm {
         let mut merger = Merger::default();
         let mut rest = text;
         while !rest.is_empty() {
-            let (word, after) = rest.split_at(if self.words_are_apart {
-                word_length(rest)
-            } else {
-                rest.len()
-            });
+            let (word, after) = rest.split_at(word_length(rest, &self.joints));
             rest = after;
             merger.symbols.clear();
             merger.symbols.extend(word.char_indices().map(|(start, c)| {
@@ -112,10 +109,26 @@ fn rank(score: f32) -> u32 {
     !ascending
 }
 
-/// The length of the first word with the spaces before it.
-fn word_length(text: &str) -> usize {
-    let spaces = text.len() - text.trim_start_matches(SPACE).len();
-    text[spaces..].find(SPACE).map_or(text.len(), |at| spaces + at)
+/// The characters that stand before a space within a token, in order.
+fn joints<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<char> {
+    let joint = |(before, after)| (after == SPACE && before != SPACE).then_some(before);
+    let mut joints: Vec<char> = texts
+        .flat_map(|text| text.chars().zip(text.chars().skip(1)).filter_map(joint))
+        .collect();
+    joints.sort_unstable();
+    joints.dedup();
+    joints
+}
+
+/// The length of the first word: spaces and what follows them up to the next, or further over `joints`.
+fn word_length(text: &str, joints: &[char]) -> usize {
+    let mut before = SPACE;
+    let starts_word = |&(_, c): &(usize, char)| {
+        let starts = c == SPACE && before != SPACE && joints.binary_search(&before).is_err();
+        before = c;
+        starts
+    };
+    text.char_indices().find(starts_word).map_or(text.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -140,8 +153,11 @@ mod tests {
 
     #[test]
     fn words_take_the_spaces_before_them() {
-        assert_eq!(word_length("▁▁a▁b"), "▁▁a".len());
-        assert_eq!(word_length("a"), 1);
-        assert_eq!(word_length("▁▁"), 6);
+        let joints = joints(["▁▁", ">▁</", "▁a>▁"].into_iter());
+        assert_eq!(joints, ['>']);
+        assert_eq!(word_length("▁▁a▁b", &joints), "▁▁a".len());
+        assert_eq!(word_length("▁a>▁b▁c", &joints), "▁a>▁b".len());
+        assert_eq!(word_length("a", &joints), 1);
+        assert_eq!(word_length("▁▁", &joints), 6);
     }
 }

@@ -40,6 +40,8 @@ pub struct Vocabulary<'a> {
     pub add_space_prefix: Option<bool>,
     /// Whether a `t5` model makes one space of several and none at the ends.
     pub remove_extra_whitespaces: bool,
+    /// The normalization of a `t5` model, as SentencePiece compiles it; empty for none.
+    pub precompiled_charsmap: Vec<u8>,
 }
 
 /// The keys that are named in errors.
@@ -84,6 +86,11 @@ impl<'a> Vocabulary<'a> {
             remove_extra_whitespaces: gguf
                 .opt_bool("tokenizer.ggml.remove_extra_whitespaces")?
                 .unwrap_or(false),
+            // Stored as i8 or u8: the low byte is the same.
+            precompiled_charsmap: gguf
+                .opt_i32s("tokenizer.ggml.precompiled_charsmap")?
+                .map(|bytes| bytes.map(|byte| byte as u8).collect())
+                .unwrap_or_default(),
         })
     }
 }
