@@ -93,6 +93,7 @@ pub fn all(context: &Context) -> Vec<Step> {
         );
     }
     step("demo", "`cargo xtask demo --prompt` answers", Box::new(demo_answers));
+    step("bench", "`halfpi bench` measures a random model", Box::new(bench));
     steps
 }
 
@@ -294,6 +295,30 @@ fn demo_answers(context: &Context) -> Outcome {
         Err(Stop::Failed("the answer is empty".to_string()))
     } else {
         Ok(())
+    }
+}
+
+/// As short as it can be: this sees that the benchmark works, not how fast anything is.
+fn bench(context: &Context) -> Outcome {
+    let mut bench = context.cargo(["run", "--release", "--package", "halfpi-cli", "--", "bench", "--json"]);
+    bench.args([
+        "--shape",
+        "smollm2-135m",
+        "--prompt-tokens",
+        "32",
+        "--decode-tokens",
+        "8",
+        "--rounds",
+        "1",
+    ]);
+    let report = output(&mut bench)?;
+    println!("{report}");
+    match ["prefill_tokens_per_second", "decode_tokens_per_second"]
+        .iter()
+        .find(|key| !report.contains(**key))
+    {
+        None => Ok(()),
+        Some(key) => Err(Stop::Failed(format!("the report has no {key}"))),
     }
 }
 
