@@ -96,7 +96,7 @@ fn add_guards(env: &mut Environment<'_>, meter: &Meter) {
         operands.iter().try_for_each(|operand| m.weigh(operand))
     });
     guard(GUARD_ADD, |m, operands| {
-        operands.iter().try_for_each(|operand| m.weigh(operand))
+        operands.iter().try_for_each(|operand| m.walk(operand))
     });
     guard(GUARD_GLANCE, |m, operands| m.glance(&operands[0]));
     guard(GUARD_MUL, |m, operands| guard_mul(m, &operands[0], &operands[1]));
@@ -137,7 +137,7 @@ fn guard_mul(meter: &Meter, left: &Value, right: &Value) -> Result<(), Error> {
             if items > MAX_REPEATED_ITEMS {
                 return Err(Stop::TooLarge.into());
             }
-            meter.weigh(value)?;
+            meter.walk(value)?;
         }
     }
     Ok(())
@@ -288,8 +288,14 @@ fn guard_call(meter: &Meter, name: &str, subject: &Value, rest: &[Value]) -> Res
         }
         _ => {}
     }
-    meter.weigh(subject)?;
-    rest.iter().try_for_each(|argument| meter.weigh(argument))?;
+    // These move elements about and look at nothing in them.
+    let moves = matches!(
+        name,
+        "list" | "map" | "select" | "selectattr" | "reject" | "rejectattr" | "reverse" | "items" | "keys" | "values"
+    );
+    for value in std::iter::once(subject).chain(rest) {
+        if moves { meter.walk(value)? } else { meter.weigh(value)? }
+    }
     match name {
         "replace" => {
             let (Some(text), Some(old)) = (subject.as_str(), rest.first().and_then(Value::as_str)) else {
@@ -306,7 +312,14 @@ fn guard_call(meter: &Meter, name: &str, subject: &Value, rest: &[Value]) -> Res
             };
             meter.charge((list.len().unwrap_or(0) as u64).saturating_mul(1 + text_len(separator)))
         }
-        "split" => meter.charge(ELEMENT_BYTES * (text_len(Some(subject)) + 1)),
+        "split" => {
+            let parts = match (subject.as_str(), rest.first().and_then(Value::as_str)) {
+                (Some(text), Some(separator)) => text.matches(separator).count(),
+                (Some(text), None) => text.len() / 2,
+                (None, _) => 0,
+            };
+            meter.charge(ELEMENT_BYTES * (parts as u64 + 1))
+        }
         "list" | "reverse" | "map" | "select" | "reject" | "sort" | "unique" | "splitlines" => {
             meter.charge(ELEMENT_BYTES * text_len(Some(subject)))
         }

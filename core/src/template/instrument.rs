@@ -59,6 +59,11 @@ pub fn prepare(source: &str) -> Result<String, TemplateError> {
                 copied = end;
             }
             Token::Ident("elif") if was_opened => elifs += 1,
+            Token::Str(_) | Token::String(_) => {
+                prepared.push_str(&source[copied..start]);
+                push_joined(&mut prepared, &source[start..end]);
+                copied = end;
+            }
             _ => {}
         }
         if in_tag > MAX_TOKENS_PER_TAG || elifs > MAX_ELIF {
@@ -71,6 +76,26 @@ pub fn prepare(source: &str) -> Result<String, TemplateError> {
     }
     prepared.push_str(&source[copied..]);
     Ok(prepared)
+}
+
+/// Appends a string literal without its line continuations (a backslash at the end of a line), which Python and so
+/// Jinja2 drop and minijinja keeps. Mistral's templates are full of them.
+fn push_joined(out: &mut String, literal: &str) {
+    let mut chars = literal.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some('\n' | '\r')) => {
+                if chars.next() == Some('\r') {
+                    chars.next_if_eq(&'\n');
+                }
+            }
+            ('\\', Some(_)) => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            _ => out.push(c),
+        }
+    }
 }
 
 /// Compiles prepared source, with the meter in it.

@@ -14,6 +14,8 @@ const BASE_BYTES: u64 = 8 << 20;
 const BYTES_PER_INPUT_BYTE: u64 = 64;
 /// What one element of a list or map costs beside its content: a `Value` and its share of the container.
 pub const ELEMENT_BYTES: u64 = 32;
+/// What visiting one element costs.
+const VISIT_BYTES: u64 = 4;
 /// Containers inside containers. Printing, comparing and dropping recurse on the native stack.
 const MAX_DEPTH: usize = 16;
 
@@ -71,14 +73,22 @@ impl Meter {
         }
     }
 
-    /// Charges for walking all of `value`, and refuses it if it is nested too deep.
+    /// Charges for everything in `value`, the bytes of all its strings included, and refuses it if it is nested too
+    /// deep: for operations that print or compare.
     pub fn weigh(&self, value: &Value) -> Result<(), Error> {
-        self.weigh_at(value, 0)
+        self.visit(value, 0, true)
     }
 
-    fn weigh_at(&self, value: &Value, depth: usize) -> Result<(), Error> {
+    /// As [`weigh`](Self::weigh) without the strings inside of containers, which are shared and not copied: for
+    /// operations that only move values about.
+    pub fn walk(&self, value: &Value) -> Result<(), Error> {
+        self.visit(value, 0, false)
+    }
+
+    fn visit(&self, value: &Value, depth: usize, inner_text: bool) -> Result<(), Error> {
         if let Some(text) = value.as_str() {
-            return self.charge(1 + text.len() as u64);
+            let counted = if inner_text || depth == 0 { 1 + text.len() } else { 0 };
+            return self.charge(counted as u64);
         }
         let kind = value.kind();
         if !matches!(kind, ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) {
@@ -89,10 +99,10 @@ impl Meter {
         }
         for item in value.try_iter()?.checked() {
             let item = item?;
-            self.charge(ELEMENT_BYTES)?;
-            self.weigh_at(&item, depth + 1)?;
+            self.charge(VISIT_BYTES)?;
+            self.visit(&item, depth + 1, inner_text)?;
             if kind == ValueKind::Map {
-                self.weigh_at(&value.get_item(&item)?, depth + 1)?;
+                self.visit(&value.get_item(&item)?, depth + 1, inner_text)?;
             }
         }
         Ok(())
@@ -103,10 +113,10 @@ impl Meter {
         self.charge(value.as_str().map_or(1, |text| 1 + text.len() as u64))
     }
 
-    /// Admits a new value: weighed, and turned into a plain list where minijinja made a lazy one, because lazy
+    /// Admits a new value: walked, and turned into a plain list where minijinja made a lazy one, because lazy
     /// sequences wrap each other and would cost stack later.
     pub fn settle(&self, value: Value) -> Result<Value, Error> {
-        self.weigh(&value)?;
+        self.walk(&value)?;
         refuse_inner_namespace(&value)?;
         if value.kind() != ValueKind::Iterable {
             return Ok(value);

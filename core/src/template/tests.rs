@@ -60,7 +60,7 @@ fn renders_as_jinja2() {
         }
         names.push(golden.template);
     }
-    assert!(names.len() >= 17, "goldens are missing: {names:?}");
+    assert!(names.len() >= 18, "goldens are missing: {names:?}");
 }
 
 fn hello() -> Vec<Message> {
@@ -237,19 +237,22 @@ fn deep_sources_are_refused() {
 /// Long conversations and long documents are not mistaken for attacks.
 #[test]
 fn long_conversations_render() {
-    for name in ["qwen3", "llama3.1", "mistral-v0.3", "smollm2", "gemma3"] {
+    for name in ["qwen3", "llama3.1", "mistral-v0.3", "smollm2", "gemma3", "macros"] {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/template/testdata/{name}.jinja"));
         let template = ChatTemplate::new(&std::fs::read_to_string(source).unwrap(), "<s>", "</s>").unwrap();
+        let padding = "at some length. ".repeat(40);
+        let role = |i| if i % 2 == 0 { Role::User } else { Role::Assistant };
         let many: Vec<Message> = (0..1000)
-            .map(|i| {
-                Message::new(
-                    if i % 2 == 0 { Role::User } else { Role::Assistant },
-                    format!("turn {i}"),
-                )
-            })
+            .map(|i| Message::new(role(i), format!("turn {i}, {padding}")))
             .collect();
-        assert!(template.render(&many, true).unwrap().contains("turn 999"), "{name}");
-        let document = vec![Message::new(Role::User, "wörter ".repeat(500_000))];
+        let text = template
+            .render(&many, true)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.contains("turn 999,"), "{name}");
+        let mut document = hello();
+        document[0].content = "wörter ".repeat(500_000);
+        // The system message first, because one of the templates shows what comes after the first message.
+        document.insert(0, Message::new(Role::System, "Read this."));
         assert!(template.render(&document, true).unwrap().len() > 3_500_000, "{name}");
     }
 }
