@@ -1,0 +1,167 @@
+//! Callers who ask for odd things.
+
+use crate::common::*;
+use halfpi::Error;
+use halfpi::engine::{Engine, EngineError, EngineOptions};
+use halfpi::session::{Overflow, Session};
+use halfpi::template::{ChatTemplate, Message, Role, TemplateError};
+use halfpi::transformer::ForwardError;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[test]
+fn engines_are_shared_and_sessions_move_between_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn moved<T: Send>() {}
+    shared::<Engine>();
+    moved::<Session>();
+}
+
+#[test]
+fn empty_and_strange_conversations_get_an_answer() {
+    let engine = engine();
+    let conversations: [&[Message]; 7] = [
+        &[],
+        &[user("")],
+        &[assistant("I begin.")],
+        &[Message::new(Role::System, "Only this.")],
+        &[user("One?"), user("Two?")],
+        &[
+            user("One?"),
+            Message::new(Role::System, "Now this."),
+            Message::new(Role::Tool, "42"),
+        ],
+        &[user("\0 \u{fffd} 👩‍👩‍👧 <|im_end|>")],
+    ];
+    for messages in conversations {
+        let mut session = session(&engine);
+        let answer = respond(&mut session, messages, &greedy(4));
+        assert_eq!(answer.usage.prompt_tokens, prompt(&engine, messages).len());
+        assert_eq!(answer.usage.generated_tokens, 4);
+        session.set_messages(messages.to_vec());
+        assert_eq!(send(&mut session, "", &greedy(4)).usage.generated_tokens, 4);
+    }
+}
+
+#[test]
+fn chunks_and_threads_have_limits_of_their_own() {
+    let expected = send(&mut session(&engine()), LONG, &greedy(10)).text;
+    for (prefill_chunk, threads) in [(0, 0), (usize::MAX, 1), (16, usize::MAX)] {
+        let options = EngineOptions {
+            prefill_chunk,
+            threads: Some(threads),
+            ..EngineOptions::default()
+        };
+        let engine = engine_of(&tiny(), options);
+        assert!((1..=65).contains(&engine.threads()));
+        assert_eq!(send(&mut session(&engine), LONG, &greedy(10)).text, expected);
+    }
+}
+
+#[test]
+fn a_refusing_template_changes_nothing() {
+    let source = "{% if messages|length > 2 %}{{ raise_exception('enough') }}{% endif %}{{ messages[0].content }}";
+    let options = EngineOptions {
+        chat_template: Some(ChatTemplate::new(source, "", "").unwrap()),
+        ..one_thread()
+    };
+    let mut session = session(&engine_of(&tiny(), options));
+    send(&mut session, "Hello", &greedy(3));
+    let messages = session.messages().to_vec();
+    let result = session.send("Again", &greedy(3), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(result, Err(Error::Template(TemplateError::Refused { message })) if message == "enough"));
+    assert_eq!(session.messages(), messages);
+    assert!(matches!(
+        session.prewarm(),
+        Err(Error::Template(TemplateError::Refused { .. }))
+    ));
+    session.reset();
+    send(&mut session, "Hello", &greedy(3));
+}
+
+#[test]
+fn a_template_without_text_gives_nothing_to_answer() {
+    let options = EngineOptions {
+        chat_template: Some(ChatTemplate::new("{# nothing #}", "", "").unwrap()),
+        ..one_thread()
+    };
+    let mut session = session(&engine_of(&tiny(), options));
+    let result = session.send("Hello", &greedy(3), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(result, Err(Error::Engine(EngineError::EmptyPrompt))));
+    session.prewarm().unwrap();
+}
+
+#[test]
+fn tokens_from_a_caller_are_checked() {
+    let engine = engine();
+    let mut session = short_session(&engine, 20, Overflow::Slide);
+    let unknown = ForwardError::Token {
+        id: 421,
+        vocab_size: 421,
+    };
+    let error = session.prefill(&[1, 2, 421], None).unwrap_err();
+    assert!(matches!(error, Error::Engine(EngineError::Forward(error)) if error == unknown));
+    assert!(matches!(
+        session.prefill(&[], None),
+        Err(Error::Engine(EngineError::EmptyPrompt))
+    ));
+    assert!(matches!(
+        session.prefill(&[1; 21], None),
+        Err(Error::Engine(EngineError::ContextOverflow {
+            needed: 21,
+            context_length: 20
+        }))
+    ));
+    session.prefill(&[1; 19], None).unwrap();
+    session.decode(1).unwrap();
+    // The cache holds 32 positions, the context only 20.
+    assert!(matches!(
+        session.decode(1),
+        Err(Error::Engine(EngineError::ContextOverflow {
+            needed: 21,
+            context_length: 20
+        }))
+    ));
+    assert!(matches!(session.evaluate(&[1; 21], |_, _| {}), Err(Error::Engine(_))));
+    session.evaluate(&[], |_, _| panic!("there is no position")).unwrap();
+    session.prefill(&[3, 4], None).unwrap();
+    assert!(bits(session.logits()) == fresh_logits(&engine, &[3, 4]));
+}
+
+#[test]
+fn evaluating_leaves_the_conversation_alone() {
+    let engine = engine();
+    let mut session = session(&engine);
+    send(&mut session, "Hello", &greedy(5));
+    let messages = session.messages().to_vec();
+    session.evaluate(&[5, 6, 7], |_, _| {}).unwrap();
+    assert_eq!(session.messages(), messages);
+    let fresh = respond(
+        &mut self::session(&engine),
+        &[&messages[..], &[user("More")]].concat(),
+        &greedy(5),
+    );
+    assert_eq!(send(&mut session, "More", &greedy(5)).text, fresh.text);
+}
+
+/// Bindings turn a listener's panic into an error and go on.
+#[test]
+fn a_panicking_listener_leaves_the_conversation_as_it_was() {
+    let engine = engine();
+    let mut session = session(&engine);
+    send(&mut session, "Hello", &greedy(5));
+    let messages = session.messages().to_vec();
+    let panics = catch_unwind(AssertUnwindSafe(|| {
+        session
+            .send("More", &greedy(5), &mut |_| panic!("on purpose"))
+            .map(drop)
+    }));
+    assert!(panics.is_err());
+    assert_eq!(session.messages(), messages);
+    let fresh = respond(
+        &mut self::session(&engine),
+        &[&messages[..], &[user("More")]].concat(),
+        &greedy(5),
+    );
+    assert_eq!(send(&mut session, "More", &greedy(5)).text, fresh.text);
+}
