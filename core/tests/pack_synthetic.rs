@@ -1,5 +1,4 @@
 //! Random models load and run in every architecture and weight format.
-#![cfg(feature = "pack")]
 
 use halfpi::gguf::{Gguf, ModelFile};
 use halfpi::model::LoadedModel;

@@ -16,7 +16,7 @@ pub struct ModelInfo {
     pub converted_bytes: usize,
 }
 
-/// Bytes that a session takes beside the weights, which all sessions share.
+/// Bytes that a session takes beside the weights, which all sessions share; `usize::MAX` where they cannot be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionMemory {
     /// Keys and values of the whole context.
@@ -57,10 +57,12 @@ impl ModelInfo {
     ) -> Result<SessionMemory, OpError> {
         let layout = KvCache::layout(&self.config, context_length, element)?;
         let chunk = prefill_chunk.min(context_length);
-        let floats = workspace_len(&self.config, &layout, chunk, threads) + self.config.vocab_size;
+        let floats = workspace_len(&self.config, &layout, chunk, threads).saturating_add(self.config.vocab_size);
+        // The token ids are as wide as the floats.
+        let numbers = floats.saturating_add(context_length);
         Ok(SessionMemory {
             kv_cache: KvCache::bytes(&self.config, &layout),
-            workspace: floats * size_of::<f32>() + context_length * size_of::<u32>(),
+            workspace: numbers.saturating_mul(size_of::<f32>()),
         })
     }
 }
