@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator, counting what each thread holds. Make it the `#[global_allocator]` of a test.
 #[derive(Debug)]
@@ -12,6 +13,9 @@ thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
+
+/// Calls for memory by all threads.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 fn count(change: isize) {
     // A thread that is ending has no counters any more.
@@ -24,6 +28,7 @@ fn count(change: isize) {
 // SAFETY: every call goes on to `System` unchanged. The counters need no allocation and have no destructor.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
         count(layout.size() as isize);
         // SAFETY: the caller's promises are those of `System`.
         unsafe { System.alloc(layout) }
@@ -44,4 +49,12 @@ pub fn peak_bytes_during(work: impl FnOnce()) -> usize {
     PEAK.set(before);
     work();
     (PEAK.get() - before) as usize
+}
+
+/// How often all threads together have asked for memory so far.
+///
+/// Counts only where [`CountingAllocator`] is the global allocator. A test that looks at differences must be alone in
+/// its process.
+pub fn allocations() -> usize {
+    CALLS.load(Ordering::Relaxed)
 }
