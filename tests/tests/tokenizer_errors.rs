@@ -241,5 +241,6 @@ fn hostile_vocabularies_are_harmless() {
     })
     .unwrap();
     assert_eq!(tokenizer.encode("aaaaaaa", Special::Parse), [4, 2, 1]);
-    assert_eq!(tokenizer.encode("☃", Special::Parse), [], "no tokens for its bytes");
+    let ids = tokenizer.encode("☃", Special::Parse);
+    assert!(ids.is_empty(), "no tokens for its bytes: {ids:?}");
 }

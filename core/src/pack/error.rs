@@ -1,11 +1,46 @@
 //! Why a model file was not made.
 
+use std::path::PathBuf;
+
 use halfpi_kernels::format::FormatError;
+
+use super::Format;
+use crate::gguf::GgmlType;
 
 /// What stands in the way of making a model file, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackError {
+    /// A format that does not exist.
+    #[error("there is no format {name:?}; there are {known}")]
+    UnknownFormat {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// `--keep` without a pattern and a format.
+    #[error("cannot keep {text:?}: give PATTERN=FORMAT, such as 'token_embd.weight=q8' or '*.attn_*=f16'")]
+    BadKeep {
+        /// What was given.
+        text: String,
+    },
+    /// A group that no layout has.
+    #[error("{text:?} is no group: give 32, 64, 128 or row")]
+    BadGroup {
+        /// What was given.
+        text: String,
+    },
+    /// Packed codes were asked of a format that has none.
+    #[error("{format} has no codes; q8, phi4 and phi4-additive have")]
+    NoCodes {
+        /// The format.
+        format: Format,
+    },
+    /// `progress` asked to stop.
+    #[error("packing was stopped; no file was written")]
+    Cancelled,
+
     /// A synthetic model was asked for that cannot exist.
     #[error("no model has {what} = {value}: it must be {expected}")]
     Shape {
@@ -16,12 +51,171 @@ pub enum PackError {
         /// What would do.
         expected: &'static str,
     },
-    /// A matrix does not fit the format it should have.
+    /// A matrix does not fit the format it should have, or is a packed one with a broken header.
     #[error("tensor {name:?}: {source}")]
     Format {
         /// The tensor.
         name: String,
         /// Why not.
         source: FormatError,
+    },
+    /// A tensor has more elements than this machine can address.
+    #[error("tensor {name:?} has the impossible shape {dims:?}")]
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// Its dimensions.
+        dims: Vec<u64>,
+    },
+    /// A tensor type whose weights are not read.
+    #[error(
+        "tensor {name:?} has type {ty}, which is not read; start from the original model, or from a file in F32, F16, \
+         BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0 or TQ2_0"
+    )]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        ty: GgmlType,
+    },
+    /// `lossless` was asked for a type that has no packed form of its own.
+    #[error(
+        "tensor {name:?} has type {ty}, which cannot be packed without loss; choose a format for it: --keep '{name}=q8'"
+    )]
+    NotLossless {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        ty: GgmlType,
+    },
+    /// A weight that is infinite or not a number.
+    #[error("tensor {name:?} has a weight in row {row} that is not a finite number; the model is damaged")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The row.
+        row: usize,
+    },
+    /// A weight that is too large for f16.
+    #[error("tensor {name:?} has the weight {weight} in row {row}, too large for f16; keep it: --keep '{name}=f32'")]
+    Overflow {
+        /// The tensor.
+        name: String,
+        /// The row.
+        row: usize,
+        /// The weight.
+        weight: f32,
+    },
+
+    /// A file of a checkpoint is missing.
+    #[error("{} is missing: it holds {purpose}; get the whole model directory", path.display())]
+    MissingFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// A file that should be JSON or text is something else, or far too large.
+    #[error("{} is not a text file of at most 256 MiB; get the model directory again", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not the JSON it should be.
+    #[error("{}: {source}; get the file again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: serde_json::Error,
+    },
+    /// `config.json` lacks a key.
+    #[error("{} has no {key}, which the model needs", path.display())]
+    MissingKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// `config.json` asks for something that is not done here.
+    #[error("{}: {key} is {value:?}, and must be {expected}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// The tokenizer cannot be written as GGUF metadata.
+    #[error("{}: {problem}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// A weight file is not valid.
+    #[error("{}: {source}; get the file again", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// The index names a file outside of its directory.
+    #[error("{} names the file {name:?}, which is not in the same directory", path.display())]
+    ShardName {
+        /// The index.
+        path: PathBuf,
+        /// The file.
+        name: String,
+    },
+    /// A tensor is in two files.
+    #[error("{} holds the tensor {name:?}, which another file holds too", path.display())]
+    DuplicateTensor {
+        /// The second file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A checkpoint lacks a tensor.
+    #[error("no file in {} holds the tensor {name:?}, which the model needs", path.display())]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A checkpoint has a tensor that the architecture does not use, so its results would not be the model's.
+    #[error("the tensor {name:?} is not one of a {architecture} model; this kind of model is not supported")]
+    UnusedTensor {
+        /// The tensor.
+        name: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// A tensor has another shape than `config.json` says.
+    #[error("the tensor {name:?} has the shape {found:?}, and config.json says {expected:?}")]
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// What was expected.
+        expected: Vec<usize>,
+        /// What was found.
+        found: Vec<usize>,
+    },
+    /// A tensor of a checkpoint does not hold floats.
+    #[error(
+        "the tensor {name:?} holds {dtype}; only F32, F16 and BF16 are read: get the checkpoint before quantization (for \
+         BitNet, the one called bf16)"
+    )]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: String,
     },
 }

@@ -15,6 +15,7 @@ use self::random::Random;
 use self::vocabulary::Vocabulary;
 pub use self::weights::Storage;
 use super::PackError;
+use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY, set_config};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, ModelFile, Writer};
 use crate::transformer::{Architecture, Config};
@@ -200,38 +201,13 @@ impl SyntheticModel {
 
     fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
         let config = &self.config;
-        let name = config.architecture.name();
-        let key = |suffix: &str| format!("{name}.{suffix}");
-        writer.set("general.architecture", name)?;
+        writer.set("general.architecture", config.architecture.name())?;
         writer.set("general.type", "model")?;
         writer.set("general.name", "synthetic")?;
         writer.set("general.quantization_version", 2u32)?;
-        for (suffix, value) in [
-            ("block_count", config.block_count),
-            ("context_length", config.context_length),
-            ("embedding_length", config.embedding_length),
-            ("feed_forward_length", config.feed_forward_length),
-            ("attention.head_count", config.head_count),
-            ("attention.head_count_kv", config.head_count_kv),
-            ("attention.key_length", config.head_dim),
-            ("attention.value_length", config.head_dim),
-            ("rope.dimension_count", config.rope_dimension_count),
-            ("vocab_size", config.vocab_size),
-        ] {
-            writer.set(&key(suffix), value as u32)?;
-        }
-        writer.set(&key("attention.layer_norm_rms_epsilon"), config.layer_norm_rms_epsilon)?;
-        writer.set(&key("rope.freq_base"), config.rope_freq_base)?;
-        if config.rope_scale != 1.0 {
-            writer.set(&key("rope.scaling.type"), "linear")?;
-            writer.set(&key("rope.scaling.factor"), config.rope_scale)?;
-        }
-        if config.architecture == Architecture::BitNet {
-            // Without it llama.cpp takes SiLU.
-            writer.set(&key("hidden_activation"), "relu2")?;
-        }
+        set_config(writer, config)?;
         if self.matrices().iter().any(|tensor| tensor.is_packed()) {
-            writer.set("halfpi.layout_version", 1u32)?;
+            writer.set(LAYOUT_VERSION_KEY, LAYOUT_VERSION)?;
         }
         Ok(())
     }

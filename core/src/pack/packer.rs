@@ -1,0 +1,403 @@
+//! Packs a model, tensor by tensor.
+
+use std::io::Write;
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+
+use half::{bf16, f16};
+use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::{GROUP, HEADER_BYTES, Layout, ScaleGroup, TILE_ROWS};
+
+use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
+use super::quantize::{Quantizer, pack_rows};
+use super::source::{Source, SourceTensor, Transform, Weights};
+use super::{Distortion, Format, Options, PackError, PackReport, Progress, TensorReport};
+use crate::Result;
+use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
+
+/// Weights that are read, packed and written at a time: enough to keep the threads busy, little enough to stay small
+/// beside a tensor and to stop soon.
+const BATCH_WEIGHTS: usize = 1 << 22;
+
+/// How a tensor will be stored.
+enum Target {
+    /// One of the float types.
+    Floats(GgmlType),
+    /// Codes in tiles.
+    Codes { quantizer: Quantizer, layout: Layout },
+    /// llama.cpp's blocks, moved into tiles.
+    Tiles { stock: Stock, layout: Layout },
+    /// A packed tensor as it is.
+    Copy { layout: Layout },
+}
+
+/// What becomes of a tensor.
+struct Plan {
+    target: Target,
+    /// The name of the format.
+    format: String,
+    note: Option<String>,
+}
+
+/// Packs `source` into the GGUF file `path`, which appears when it is complete.
+///
+/// Matrices get the format that `options` gives them; vectors (norms, biases) become f32. Where a matrix cannot have the
+/// format, it is kept as f16 and the report says why. Memory for a few million weights is needed, whatever the size of
+/// the model.
+///
+/// `progress` is called every few million weights; if it breaks, packing stops and leaves nothing behind.
+///
+/// # Errors
+/// [`PackError`] for tensors that cannot be packed as asked, [`PackError::Cancelled`] if `progress` breaks,
+/// [`Error::Io`](crate::Error::Io) and [`Error::Write`](crate::Error::Write) if the file cannot be written.
+pub fn pack(
+    source: &Source,
+    options: &Options,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<PackReport> {
+    let tensors = source.tensors()?;
+    let plans = tensors
+        .iter()
+        .map(|tensor| Plan::new(tensor, options))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut writer = Writer::new();
+    source.set_metadata(&mut writer)?;
+    writer.set(LAYOUT_VERSION_KEY, LAYOUT_VERSION)?;
+    writer.set("halfpi.format", options.format.name())?;
+    for (tensor, plan) in tensors.iter().zip(&plans) {
+        plan.declare(tensor, &mut writer)?;
+    }
+    let file_bytes = writer.file_bytes();
+
+    let mut packer = Packer {
+        out: writer.write_header(AtomicFile::create(path)?)?,
+        threads: options.threads,
+        count: tensors.len(),
+        weights: tensors.iter().map(SourceTensor::weight_count).sum(),
+        weights_done: 0,
+        progress,
+    };
+    let mut report = Vec::with_capacity(tensors.len());
+    let mut all = Distortion::default();
+    for (index, (tensor, plan)) in tensors.iter().zip(plans).enumerate() {
+        let distortion = packer.tensor(index, tensor, &plan.target)?;
+        if tensor.dims.len() > 1 {
+            all = all.plus(distortion);
+        }
+        report.push(plan.report(tensor, distortion));
+    }
+    packer.out.finish()?.commit()?;
+
+    let bytes: u64 = report.iter().map(|tensor| tensor.bytes).sum();
+    let weights = report.iter().map(|tensor| tensor.weights).sum();
+    Ok(PackReport {
+        tensors: report,
+        weights,
+        file_bytes,
+        bits_per_weight: bits_per_weight(bytes, weights),
+        sqnr_db: all.sqnr_db(),
+        nmse: all.nmse(),
+    })
+}
+
+fn bits_per_weight(bytes: u64, weights: u64) -> f64 {
+    bytes as f64 * 8.0 / weights.max(1) as f64
+}
+
+impl Plan {
+    fn new(tensor: &SourceTensor<'_>, options: &Options) -> Result<Self, PackError> {
+        let plain = |format: Format, target| Plan {
+            target,
+            format: format.name().into(),
+            note: None,
+        };
+        if tensor.dims.len() == 1 {
+            return Ok(plain(Format::F32, Target::Floats(GgmlType::F32)));
+        }
+        match options.format_of(&tensor.name) {
+            format @ Format::F32 => Ok(plain(format, Target::Floats(GgmlType::F32))),
+            format @ Format::F16 => Ok(plain(format, Target::Floats(GgmlType::F16))),
+            format @ Format::Bf16 => Ok(plain(format, Target::Floats(GgmlType::BF16))),
+            format @ Format::Lossless => Ok(plain(format, lossless(tensor)?)),
+            format @ (Format::Q8 | Format::Phi4 | Format::Phi4Additive) => Plan::codes(tensor, format, options.group),
+        }
+    }
+
+    fn codes(tensor: &SourceTensor<'_>, format: Format, group: ScaleGroup) -> Result<Self, PackError> {
+        let keep = |note| {
+            Ok(Plan {
+                target: Target::Floats(GgmlType::F16),
+                format: Format::F16.name().into(),
+                note: Some(note),
+            })
+        };
+        if tensor.dims.len() != 2 {
+            return keep(format!("{} dimensions: only matrices are packed", tensor.dims.len()));
+        }
+        if !tensor.cols.is_multiple_of(GROUP) {
+            return keep(format!("{} columns are not a multiple of {GROUP}", tensor.cols));
+        }
+        let quantizer = Quantizer::new(format).ok_or(PackError::NoCodes { format })?;
+        let fitting = fitting_group(group, tensor.cols);
+        let layout = Layout::new(tensor.rows, tensor.cols, quantizer.codes(), fitting, false);
+        let layout = layout.map_err(|source| tensor.format_error(source))?;
+        let name = |group| match group {
+            ScaleGroup::Row => "a row".to_owned(),
+            ScaleGroup::Columns(columns) => columns.to_string(),
+        };
+        Ok(Plan {
+            target: Target::Codes { quantizer, layout },
+            format: format.name().into(),
+            note: (fitting != group).then(|| {
+                let (fitting, group) = (name(fitting), name(group));
+                format!(
+                    "groups of {fitting}: {} columns are not a multiple of {group}",
+                    tensor.cols
+                )
+            }),
+        })
+    }
+
+    fn declare(&self, tensor: &SourceTensor<'_>, writer: &mut Writer) -> Result<()> {
+        match &self.target {
+            Target::Floats(ty) => writer.declare(&tensor.name, &tensor.dims, *ty)?,
+            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
+                let bytes = (HEADER_BYTES + layout.bytes()) as u64;
+                writer.declare(&tensor.name, &[bytes], GgmlType::I8)?
+            }
+        };
+        Ok(())
+    }
+
+    fn report(self, tensor: &SourceTensor<'_>, distortion: Distortion) -> TensorReport {
+        let weights = tensor.weight_count();
+        let bytes = match &self.target {
+            Target::Floats(ty) => weights * ty.block_bytes(),
+            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
+                (HEADER_BYTES + layout.bytes()) as u64
+            }
+        };
+        TensorReport {
+            name: tensor.name.clone(),
+            from: tensor.type_name().to_owned(),
+            to: self.format,
+            shape: tensor.dims.clone(),
+            weights,
+            bytes,
+            bits_per_weight: bits_per_weight(bytes, weights),
+            sqnr_db: distortion.sqnr_db(),
+            nmse: distortion.nmse(),
+            note: self.note,
+        }
+    }
+}
+
+/// The largest group of at most `group` columns that divides `cols`, itself a multiple of 32.
+fn fitting_group(group: ScaleGroup, cols: usize) -> ScaleGroup {
+    match group {
+        ScaleGroup::Row => ScaleGroup::Row,
+        ScaleGroup::Columns(mut columns) => {
+            while columns > GROUP && !cols.is_multiple_of(columns) {
+                columns /= 2;
+            }
+            ScaleGroup::Columns(columns)
+        }
+    }
+}
+
+/// How a tensor is stored without changing a weight.
+fn lossless(tensor: &SourceTensor<'_>) -> Result<Target, PackError> {
+    let ty = match &tensor.weights {
+        Weights::Packed { packed, .. } => {
+            return Ok(Target::Copy {
+                layout: *packed.layout(),
+            });
+        }
+        Weights::Blocks { ty, .. } => *ty,
+    };
+    let stock = match ty {
+        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => return Ok(Target::Floats(ty)),
+        GgmlType::Q8_0 => Stock::Q8_0,
+        GgmlType::Q4_0 => Stock::Q4_0,
+        GgmlType::Q4_1 => Stock::Q4_1,
+        GgmlType::IQ4_NL => Stock::Iq4Nl,
+        _ => {
+            return Err(PackError::NotLossless {
+                name: tensor.name.clone(),
+                ty,
+            });
+        }
+    };
+    debug_assert!(tensor.transform == Transform::None, "only floats come with a transform");
+    let layout = stock.layout(tensor.rows, tensor.cols);
+    Ok(Target::Tiles {
+        stock,
+        layout: layout.map_err(|source| tensor.format_error(source))?,
+    })
+}
+
+/// The file being written.
+struct Packer<'p, W> {
+    out: TensorWriter<W>,
+    threads: usize,
+    count: usize,
+    weights: u64,
+    weights_done: u64,
+    progress: &'p mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+}
+
+impl<W: Write> Packer<'_, W> {
+    fn tensor(&mut self, index: usize, tensor: &SourceTensor<'_>, target: &Target) -> Result<Distortion> {
+        let batches = Batches::new(tensor);
+        let name = tensor.name.as_str();
+        match (target, &tensor.weights) {
+            (Target::Floats(ty), _) => {
+                let mut distortion = Distortion::default();
+                for rows in batches {
+                    let (bytes, lost) = floats(tensor, rows.clone(), *ty)?;
+                    distortion = distortion.plus(lost);
+                    self.out.write(name, &bytes)?;
+                    self.advance(index, tensor, rows)?;
+                }
+                Ok(distortion)
+            }
+            (Target::Codes { quantizer, layout }, _) => {
+                self.out.write(name, &layout.header())?;
+                let shape = (tensor.rows, tensor.cols);
+                let read = |row: usize, out: &mut [f32]| tensor.read_row(row, out);
+                let (mut scales, mut distortion) = (Vec::new(), Distortion::default());
+                for rows in batches {
+                    let batch = pack_rows(name, quantizer, layout, shape, rows.clone(), &read, self.threads)?;
+                    self.out.write(name, &batch.codes)?;
+                    scales.extend(batch.scales);
+                    distortion = distortion.plus(batch.distortion);
+                    self.advance(index, tensor, rows)?;
+                }
+                self.out.write(name, &scales)?;
+                Ok(distortion)
+            }
+            (Target::Tiles { stock, layout }, Weights::Blocks { data, .. }) => {
+                self.out.write(name, &layout.header())?;
+                let shape = (tensor.rows, tensor.cols);
+                let (mut scales, mut minima) = (Vec::new(), Vec::new());
+                for rows in batches {
+                    let tiles = rows.start / TILE_ROWS..rows.end.div_ceil(TILE_ROWS);
+                    let part = |bytes: usize| vec![0; bytes / tensor.rows.div_ceil(TILE_ROWS) * tiles.len()];
+                    let mut codes = part(layout.codes_bytes());
+                    let mut batch_scales = part(layout.scales_bytes());
+                    let mut batch_minima = part(layout.minima_offset().map_or(0, |_| layout.scales_bytes()));
+                    let packed = stock.pack_tiles(
+                        shape,
+                        data,
+                        tiles.clone(),
+                        &mut codes,
+                        &mut batch_scales,
+                        &mut batch_minima,
+                    );
+                    packed.map_err(|source| tensor.format_error(source))?;
+                    self.out.write(name, &codes)?;
+                    scales.extend(batch_scales);
+                    minima.extend(batch_minima);
+                    self.advance(index, tensor, rows)?;
+                }
+                self.out.write(name, &scales)?;
+                if !minima.is_empty() {
+                    self.out.write(name, &minima)?;
+                }
+                Ok(Distortion::default())
+            }
+            (Target::Copy { .. }, Weights::Packed { data, .. }) => {
+                self.out.write(name, data)?;
+                self.advance(index, tensor, 0..tensor.rows)?;
+                Ok(Distortion::default())
+            }
+            // `lossless` pairs targets and weights; nothing written makes `finish` fail.
+            (Target::Tiles { .. }, Weights::Packed { .. }) | (Target::Copy { .. }, Weights::Blocks { .. }) => {
+                Ok(Distortion::default())
+            }
+        }
+    }
+
+    /// Reports that some rows are written.
+    fn advance(&mut self, index: usize, tensor: &SourceTensor<'_>, rows: Range<usize>) -> Result<(), PackError> {
+        self.weights_done += (rows.len() * tensor.cols) as u64;
+        let progress = Progress {
+            tensor: &tensor.name,
+            index,
+            count: self.count,
+            weights_done: self.weights_done,
+            weights: self.weights,
+        };
+        match (self.progress)(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(PackError::Cancelled),
+        }
+    }
+}
+
+/// The rows of a tensor in batches that begin at a tile.
+struct Batches {
+    left: Range<usize>,
+    step: usize,
+}
+
+impl Batches {
+    fn new(tensor: &SourceTensor<'_>) -> Self {
+        Self {
+            left: 0..tensor.rows,
+            step: (BATCH_WEIGHTS / tensor.cols.max(1))
+                .next_multiple_of(TILE_ROWS)
+                .max(TILE_ROWS),
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.left.start;
+        self.left.start = self.left.end.min(start + self.step);
+        (start < self.left.end).then_some(start..self.left.start)
+    }
+}
+
+/// Some rows as floats of a type, and what that lost.
+fn floats(tensor: &SourceTensor<'_>, rows: Range<usize>, ty: GgmlType) -> Result<(Vec<u8>, Distortion), PackError> {
+    let mut bytes = Vec::with_capacity(rows.len() * tensor.cols * ty.block_bytes() as usize);
+    let mut distortion = Distortion::default();
+    let mut row_floats = vec![0.0; tensor.cols];
+    for row in rows {
+        tensor.read_row(row, &mut row_floats);
+        for &weight in &row_floats {
+            let stored = match ty {
+                GgmlType::F16 => {
+                    let stored = f16::from_f32(weight);
+                    bytes.extend(stored.to_le_bytes());
+                    stored.to_f32()
+                }
+                GgmlType::BF16 => {
+                    let stored = bf16::from_f32(weight);
+                    bytes.extend(stored.to_le_bytes());
+                    stored.to_f32()
+                }
+                _ => {
+                    bytes.extend(weight.to_le_bytes());
+                    weight
+                }
+            };
+            if !stored.is_finite() {
+                let name = tensor.name.clone();
+                return Err(if weight.is_finite() {
+                    PackError::Overflow { name, row, weight }
+                } else {
+                    PackError::NotFinite { name, row }
+                });
+            }
+            distortion.add(weight, stored);
+        }
+    }
+    Ok((bytes, distortion))
+}

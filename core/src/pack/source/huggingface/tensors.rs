@@ -1,0 +1,207 @@
+//! Which tensors a checkpoint must have, and what each is called in GGUF.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::super::{SourceTensor, Transform, Weights, dequantize};
+use super::PackError;
+use super::config::ModelConfig;
+use super::safetensors::{Shards, Tensor};
+use crate::Result;
+use crate::gguf::GgmlType;
+use crate::transformer::Architecture;
+
+/// All tensors of the model, in the order that the transformer uses them.
+///
+/// # Errors
+/// [`PackError`] for the first tensor that is missing, misshapen, of a type that holds no floats, or unknown: one that
+/// nothing here reads would change the results without notice.
+pub(super) fn tensors<'a>(model: &ModelConfig, shards: &'a Shards) -> Result<Vec<SourceTensor<'a>>> {
+    let mut import = Import {
+        model,
+        shards,
+        used: HashSet::new(),
+        tensors: Vec::new(),
+    };
+    import.all()?;
+    // The rotary frequencies of old checkpoints follow from the base, and a tied output is the embedding again.
+    let known = |name: &&str| name.ends_with(".rotary_emb.inv_freq") || model.tied && *name == "lm_head.weight";
+    let unused = shards.names().find(|name| !import.used.contains(*name) && !known(name));
+    match unused {
+        None => Ok(import.tensors),
+        Some(name) => Err(PackError::UnusedTensor {
+            name: name.to_owned(),
+            architecture: model.config.architecture.name(),
+        }
+        .into()),
+    }
+}
+
+struct Import<'m, 'a> {
+    model: &'m ModelConfig,
+    shards: &'a Shards,
+    used: HashSet<String>,
+    tensors: Vec<SourceTensor<'a>>,
+}
+
+impl Import<'_, '_> {
+    fn all(&mut self) -> Result<(), PackError> {
+        let config = self.model.config;
+        let (d, vocab) = (config.embedding_length, config.vocab_size);
+        self.add(
+            "token_embd.weight",
+            "model.embed_tokens.weight",
+            &[vocab, d],
+            Transform::None,
+        )?;
+        for block in 0..config.block_count {
+            self.block(block)?;
+        }
+        // Only now is it certain that a head is as long as config.json says.
+        self.rope_freqs()?;
+        self.add("output_norm.weight", "model.norm.weight", &[d], Transform::None)?;
+        if !self.model.tied {
+            self.add("output.weight", "lm_head.weight", &[vocab, d], Transform::None)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: usize) -> Result<(), PackError> {
+        let config = self.model.config;
+        let (d, ff) = (config.embedding_length, config.feed_forward_length);
+        let (q, kv) = (config.query_length(), config.kv_length());
+        let rope = match config.architecture {
+            Architecture::Llama => Transform::RopePairs {
+                head_dim: config.head_dim,
+            },
+            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet => Transform::None,
+        };
+        let mut add = |to: &str, from: &str, shape: &[usize], transform| {
+            let from = format!("model.layers.{block}.{from}");
+            self.add(&format!("blk.{block}.{to}"), &from, shape, transform)
+        };
+        add("attn_norm.weight", "input_layernorm.weight", &[d], Transform::None)?;
+        add("attn_q.weight", "self_attn.q_proj.weight", &[q, d], rope)?;
+        add("attn_k.weight", "self_attn.k_proj.weight", &[kv, d], rope)?;
+        add("attn_v.weight", "self_attn.v_proj.weight", &[kv, d], Transform::None)?;
+        add(
+            "attn_output.weight",
+            "self_attn.o_proj.weight",
+            &[d, q],
+            Transform::None,
+        )?;
+        add(
+            "ffn_norm.weight",
+            "post_attention_layernorm.weight",
+            &[d],
+            Transform::None,
+        )?;
+        add("ffn_gate.weight", "mlp.gate_proj.weight", &[ff, d], Transform::None)?;
+        add("ffn_up.weight", "mlp.up_proj.weight", &[ff, d], Transform::None)?;
+        add("ffn_down.weight", "mlp.down_proj.weight", &[d, ff], Transform::None)?;
+        match config.architecture {
+            Architecture::Llama | Architecture::Qwen2 => {}
+            Architecture::Qwen3 => {
+                add(
+                    "attn_q_norm.weight",
+                    "self_attn.q_norm.weight",
+                    &[config.head_dim],
+                    Transform::None,
+                )?;
+                add(
+                    "attn_k_norm.weight",
+                    "self_attn.k_norm.weight",
+                    &[config.head_dim],
+                    Transform::None,
+                )?;
+            }
+            Architecture::BitNet => {
+                add(
+                    "attn_sub_norm.weight",
+                    "self_attn.attn_sub_norm.weight",
+                    &[q],
+                    Transform::None,
+                )?;
+                add("ffn_sub_norm.weight", "mlp.ffn_sub_norm.weight", &[ff], Transform::None)?;
+            }
+        }
+        // Qwen2 always has these, some llamas do.
+        let first_bias = format!("model.layers.{block}.self_attn.q_proj.bias");
+        if config.architecture == Architecture::Qwen2 || self.shards.contains(&first_bias) {
+            let mut add = |to: &str, from: &str, len, transform| {
+                let from = format!("model.layers.{block}.self_attn.{from}");
+                self.add(&format!("blk.{block}.{to}"), &from, &[len], transform)
+            };
+            add("attn_q.bias", "q_proj.bias", q, rope)?;
+            add("attn_k.bias", "k_proj.bias", kv, rope)?;
+            add("attn_v.bias", "v_proj.bias", kv, Transform::None)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a tensor that must be there with this shape (rows first, as checkpoints have it).
+    fn add(&mut self, to: &str, from: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+        let found = self.shards.tensor(from)?;
+        let tensor = found.ok_or_else(|| PackError::MissingTensor {
+            name: from.to_owned(),
+            path: self.shards.directory().to_owned(),
+        })?;
+        if tensor.shape != shape {
+            return Err(PackError::TensorShape {
+                name: from.to_owned(),
+                expected: shape.to_vec(),
+                found: tensor.shape.to_vec(),
+            });
+        }
+        self.used.insert(from.to_owned());
+        let is_linear = shape.len() == 2 && to.starts_with("blk.");
+        let transform = match self.model.config.architecture {
+            Architecture::BitNet if is_linear => Transform::Ternary {
+                scale: ternary_scale(&tensor),
+            },
+            _ => transform,
+        };
+        let dims: Vec<u64> = shape.iter().rev().map(|&length| length as u64).collect();
+        let weights = Weights::Blocks {
+            ty: tensor.ty,
+            data: Cow::Borrowed(tensor.data),
+        };
+        let mut tensor = SourceTensor::new(to, &dims, weights)?;
+        if shape.len() == 1 && transform != Transform::None {
+            // The rows of a bias are its numbers.
+            (tensor.rows, tensor.cols) = (tensor.cols, 1);
+        }
+        tensor.transform = transform;
+        self.tensors.push(tensor);
+        Ok(())
+    }
+
+    fn rope_freqs(&mut self) -> Result<(), PackError> {
+        let Some(rope) = self.model.llama3_rope else {
+            return Ok(());
+        };
+        let config = self.model.config;
+        let factors = rope.factors(config.rope_freq_base, config.head_dim);
+        let data: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+        let weights = Weights::Blocks {
+            ty: GgmlType::F32,
+            data: Cow::Owned(data),
+        };
+        let tensor = SourceTensor::new("rope_freqs.weight", &[factors.len() as u64], weights)?;
+        self.tensors.push(tensor);
+        Ok(())
+    }
+}
+
+/// The mean magnitude of all weights, which BitNet b1.58 rounds them by (Ma et al. 2024).
+fn ternary_scale(tensor: &Tensor<'_>) -> f32 {
+    let count: usize = tensor.shape.iter().product();
+    let mut row = vec![0.0; tensor.shape.last().copied().unwrap_or(1)];
+    let row_bytes = row.len() * tensor.ty.block_bytes() as usize;
+    let mut sum = 0.0;
+    for bytes in tensor.data.chunks_exact(row_bytes) {
+        dequantize::row(tensor.ty, bytes, &mut row);
+        sum += row.iter().map(|&weight| f64::from(weight.abs())).sum::<f64>();
+    }
+    f64::max(sum / count as f64, 1e-5) as f32
+}

@@ -1,0 +1,189 @@
+//! Where weights come from: a GGUF file or a Hugging Face directory.
+
+mod dequantize;
+mod gguf;
+mod huggingface;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use halfpi_kernels::format::{FormatError, Matrix, Packed};
+
+use self::huggingface::Checkpoint;
+use super::PackError;
+use crate::Result;
+use crate::gguf::{GgmlType, ModelFile, Writer};
+
+/// A model to be packed.
+pub struct Source(Kind);
+
+enum Kind {
+    Gguf(ModelFile),
+    HuggingFace(Box<Checkpoint>),
+}
+
+impl Source {
+    /// Opens a GGUF file, or a directory as the Hugging Face hub has them: `config.json`, `*.safetensors`,
+    /// `tokenizer.json`, and `tokenizer_config.json`, `generation_config.json` and `chat_template.jinja` if they are
+    /// there.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files: [`PackError`], or [`Error::ModelFile`](crate::Error::ModelFile) and
+    /// [`Error::Io`](crate::Error::Io) for a GGUF.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let kind = if path.is_dir() {
+            Kind::HuggingFace(Box::new(Checkpoint::open(path)?))
+        } else {
+            let file = ModelFile::open(path)?;
+            // Refuses a broken file here, where its path is known.
+            file.gguf()?;
+            Kind::Gguf(file)
+        };
+        Ok(Self(kind))
+    }
+
+    /// Takes a GGUF that is open already.
+    pub fn from_model_file(file: ModelFile) -> Self {
+        Self(Kind::Gguf(file))
+    }
+
+    /// The metadata, but for what packing itself sets.
+    pub(super) fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
+        match &self.0 {
+            Kind::Gguf(file) => gguf::set_metadata(&file.gguf()?, writer),
+            Kind::HuggingFace(checkpoint) => checkpoint.set_metadata(writer),
+        }
+    }
+
+    pub(super) fn tensors(&self) -> Result<Vec<SourceTensor<'_>>> {
+        match &self.0 {
+            Kind::Gguf(file) => gguf::tensors(&file.gguf()?),
+            Kind::HuggingFace(checkpoint) => checkpoint.tensors(),
+        }
+    }
+}
+
+/// A tensor of the model to be.
+pub(super) struct SourceTensor<'a> {
+    /// Its name in GGUF.
+    pub name: String,
+    /// 1 to 4 lengths, the first that of a row.
+    pub dims: Vec<u64>,
+    pub rows: usize,
+    pub cols: usize,
+    pub weights: Weights<'a>,
+    pub transform: Transform,
+}
+
+/// The weights as the source has them.
+pub(super) enum Weights<'a> {
+    /// Rows of ggml's blocks.
+    Blocks { ty: GgmlType, data: Cow<'a, [u8]> },
+    /// A packed matrix.
+    Packed { packed: Packed<'a>, data: &'a [u8] },
+}
+
+/// What is done to the weights on the way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Transform {
+    None,
+    /// Rows of a head that turn together become neighbours: row 2i is the old row i, row 2i + 1 the old row
+    /// i + head_dim / 2. llama.cpp's `llama` has its queries and keys so, while transformers rotates halves.
+    RopePairs {
+        head_dim: usize,
+    },
+    /// BitNet's ternary weights: scale * round(w / scale), limited to -1..=1.
+    Ternary {
+        scale: f32,
+    },
+}
+
+impl<'a> SourceTensor<'a> {
+    /// # Errors
+    /// [`PackError::TooLarge`] if the tensor cannot be addressed, [`PackError::Type`] if its type is not known here.
+    fn new(name: &str, dims: &[u64], weights: Weights<'a>) -> Result<Self, PackError> {
+        let too_large = || PackError::TooLarge {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+        };
+        let length = |length: u64| usize::try_from(length).map_err(|_| too_large());
+        let cols = length(dims.first().copied().unwrap_or(1))?;
+        let rows = dims.iter().skip(1).try_fold(1u64, |rows, &dim| rows.checked_mul(dim));
+        let rows = length(rows.ok_or_else(too_large)?)?;
+        if let Weights::Blocks { ty, .. } = weights
+            && !dequantize::is_known(ty)
+        {
+            return Err(PackError::Type {
+                name: name.to_owned(),
+                ty,
+            });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            rows,
+            cols,
+            weights,
+            transform: Transform::None,
+        })
+    }
+
+    /// What does not fit the packed layout, named.
+    pub(super) fn format_error(&self, source: FormatError) -> PackError {
+        PackError::Format {
+            name: self.name.clone(),
+            source,
+        }
+    }
+
+    pub(super) fn weight_count(&self) -> u64 {
+        self.rows as u64 * self.cols as u64
+    }
+
+    /// What the weights are stored as.
+    pub(super) fn type_name(&self) -> &'static str {
+        match &self.weights {
+            Weights::Blocks { ty, .. } => ty.name(),
+            Weights::Packed { .. } => "packed",
+        }
+    }
+
+    /// Writes row `row` as floats. `out` is `cols` long.
+    pub(super) fn read_row(&self, row: usize, out: &mut [f32]) {
+        let row = match self.transform {
+            Transform::RopePairs { head_dim } => {
+                let (head, i) = (row / head_dim, row % head_dim);
+                head * head_dim + i % 2 * (head_dim / 2) + i / 2
+            }
+            Transform::None | Transform::Ternary { .. } => row,
+        };
+        match &self.weights {
+            Weights::Blocks { ty, data } => {
+                // Exactly as long as the shape says: that was checked when the file was opened.
+                let row_bytes = data.len() / self.rows;
+                let row = data.get(row * row_bytes..).unwrap_or_default();
+                dequantize::row(*ty, row, out);
+            }
+            Weights::Packed { packed, .. } => {
+                // The row exists and `out` has its length.
+                let _ = Matrix::Packed(*packed).dequantize_row(row, out);
+            }
+        }
+        if let Transform::Ternary { scale } = self.transform {
+            for weight in out {
+                *weight = scale * (*weight / scale).round_ties_even().clamp(-1.0, 1.0);
+            }
+        }
+    }
+}
+
+/// The packed matrix that an I8 tensor holds, if it holds one.
+fn packed_tensor<'a>(name: &str, data: &'a [u8]) -> Result<SourceTensor<'a>, PackError> {
+    let packed = Packed::from_file_bytes(data).map_err(|source| PackError::Format {
+        name: name.to_owned(),
+        source,
+    })?;
+    let dims = [packed.cols() as u64, packed.rows() as u64];
+    SourceTensor::new(name, &dims, Weights::Packed { packed, data })
+}

@@ -1,0 +1,72 @@
+//! What the tests of packing share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use halfpi::gguf::ModelFile;
+use halfpi::model::LoadedModel;
+use halfpi::pack::PackError;
+use halfpi::transformer::{KvCache, Precision, Runtime, workspace_len};
+use halfpi_kernels::ops::KvElement;
+use halfpi_kernels::{Backend, Serial};
+
+/// A directory that goes away with the test.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("halfpi-pack-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The logits after each of some tokens, with f32 activations.
+pub fn logits(file: ModelFile) -> Vec<f32> {
+    let loaded = LoadedModel::new(file, &Serial).unwrap();
+    let config = loaded.config();
+    let tokens = [72, 101, 108, 259, 0, 420, 3, 3];
+    let layout = KvCache::layout(config, 16, KvElement::F16).unwrap();
+    let mut kv = vec![0; KvCache::bytes(config, &layout)];
+    let mut cache = KvCache::new(layout, &mut kv).unwrap();
+    let mut memory = vec![0.0; workspace_len(config, &layout, tokens.len(), 1)];
+    let mut logits = vec![0.0; tokens.len() * config.vocab_size];
+    let runtime = Runtime {
+        backend: Backend::detect(),
+        parallel: &Serial,
+        precision: Precision::F32,
+    };
+    let model = loaded.model();
+    model
+        .forward(&runtime, &tokens, 0, &mut cache, &mut memory, &mut logits)
+        .unwrap();
+    logits
+}
+
+/// The root mean square of the differences.
+pub fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let squares: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
+    (squares / a.len() as f32).sqrt()
+}
+
+pub fn unwrap_pack_error<T>(result: halfpi::Result<T>) -> PackError {
+    match result {
+        Err(halfpi::Error::Pack(error)) => error,
+        Err(error) => panic!("not a pack error: {error}"),
+        Ok(_) => panic!("no error"),
+    }
+}
