@@ -6,6 +6,7 @@ mod engine;
 mod eval;
 mod inspect;
 mod output;
+mod pack;
 mod progress;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Chat(chat::Args),
     Inspect(inspect::Args),
+    Pack(pack::Args),
     Eval(eval::Args),
     Bench(bench::Args),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -194,6 +194,49 @@ fn eval_perplexity_and_compare_agree() {
 }
 
 #[test]
+fn pack_writes_a_model_that_runs() {
+    let args = [
+        "pack",
+        "f32.gguf",
+        "--format",
+        "phi4",
+        "--keep",
+        "token_embd.weight=q8",
+        "-o",
+        "packed.gguf",
+    ];
+    let report = json(&[&args[..], &["--report", "report", "--json"]].concat());
+    let tensors = report["tensors"].as_array().unwrap();
+    let tensor = |name: &str| tensors.iter().find(|tensor| tensor["name"] == name).unwrap();
+    assert_eq!(tensor("token_embd.weight")["to"], "q8");
+    let gate = tensor("blk.0.ffn_gate.weight");
+    assert_eq!((&gate["from"], &gate["to"]), (&"F32".into(), &"phi4".into()));
+    assert!((10.0..30.0).contains(&number(gate, "sqnr_db")), "{gate}");
+    assert!((4.0..10.0).contains(&number(&report, "bits_per_weight")), "{report}");
+    let length = std::fs::metadata(folder().join("packed.gguf")).unwrap().len();
+    assert_eq!(report["file_bytes"], length);
+
+    let inspected = json(&["inspect", "packed.gguf", "--json"]);
+    assert_eq!(inspected["problem"], Value::Null);
+    assert_eq!(inspected["parameters"], report["weights"]);
+    let page = std::fs::read_to_string(folder().join("report/index.html")).unwrap();
+    assert!(
+        page.contains("blk.1.ffn_down.weight") && page.contains("<svg"),
+        "{page}"
+    );
+    let answer = json(&["chat", "-m", "packed.gguf", "-p", "Hi", "--max-tokens", "4", "--json"]);
+    assert!(number(&answer, "generated_tokens") > 0.0);
+
+    let text = halfpi(&["pack", "packed.gguf", "--format", "lossless", "-o", "again.gguf"]);
+    assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("again.gguf") && text.contains("signal to noise exact"),
+        "{text}"
+    );
+}
+
+#[test]
 fn chat_answers_once() {
     let ask = |seed| {
         json(&[
@@ -384,7 +427,7 @@ fn bench_measures_models_and_kernels() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 17] = [
         (&["inspect", "missing.gguf"], 1, "missing.gguf"),
         (&["inspect", "not-a-model.gguf"], 1, "not-a-model.gguf"),
         (
@@ -418,6 +461,22 @@ fn errors_say_what_to_do() {
             1,
             "latin1.txt is not UTF-8 from byte 3",
         ),
+        (&["pack", "missing", "--format", "q8", "-o", "x.gguf"], 1, "missing"),
+        (
+            &["pack", "f32.gguf", "--format", "q9", "-o", "x.gguf"],
+            2,
+            "phi4-additive",
+        ),
+        (
+            &["pack", "f32.gguf", "--format", "q8", "--keep", "all", "-o", "x.gguf"],
+            1,
+            "PATTERN=FORMAT",
+        ),
+        (
+            &["pack", "f32.gguf", "--format", "q8", "-o", "no/such/folder/x.gguf"],
+            1,
+            "no/such/folder",
+        ),
         (&["bench"], 2, "--shape"),
         (&["bench", "kernels", "--backend", "abacus"], 1, "scalar"),
         (&["bench", "kernels", "--shape", "10x10"], 2, "multiple of 32"),
@@ -437,10 +496,11 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn every_command_has_help() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &[],
         &["chat"],
         &["inspect"],
+        &["pack"],
         &["eval"],
         &["eval", "perplexity"],
         &["eval", "compare"],
