@@ -509,6 +509,55 @@ fn broken_directories_are_refused() {
     assert!(refused().contains("model.safetensors"), "{}", refused());
 }
 
+/// Whatever a few bytes of a file become, the answer is a model or an error.
+#[test]
+fn damaged_files_never_panic() {
+    let directory = Directory::new();
+    let mut model = SyntheticModel::tiny(Architecture::Qwen3);
+    model.config.block_count = 1;
+    let checkpoint = Checkpoint::new(&model);
+    checkpoint.write(directory.path(), Dtype::F32, 1);
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let mut opened = 0;
+    for (file, first_bytes) in [
+        ("config.json", 600),
+        ("tokenizer.json", 40_000),
+        ("model.safetensors", 1200),
+    ] {
+        let path = directory.path().join(file);
+        let whole = fs::read(&path).unwrap();
+        for _ in 0..150 {
+            let mut damaged = whole.clone();
+            for _ in 0..1 + random(2) {
+                let end = damaged.len().min(first_bytes);
+                match random(8) {
+                    0..3 => damaged[random(end)] ^= 1 << random(8),
+                    // Mostly digits and brackets, so that some of it is still JSON.
+                    3..7 => damaged[random(end)] = b"0123456789-e[]{}\"n"[random(18)],
+                    _ => damaged.truncate(damaged.len() - random(end / 2)),
+                }
+            }
+            fs::write(&path, damaged).unwrap();
+            if let Ok(source) = Source::open(directory.path()) {
+                opened += 1;
+                let out = directory.path().join("out.gguf");
+                let _ = pack(&source, &Options::new(Format::Q8), &out, &mut |_| {
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    // Not all damage is found: a letter of a token may change.
+    assert!((10..400).contains(&opened), "{opened} of 450 opened");
+}
+
 #[test]
 fn broken_tokenizers_are_refused() {
     let model = SyntheticModel::tiny(Architecture::Llama);

@@ -8,6 +8,9 @@ use halfpi_kernels::format::{Layout, ScaleGroup, TILE_ROWS};
 use super::super::{Distortion, PackError};
 use super::Quantizer;
 
+/// More threads than this are not started, whatever is asked for.
+const MAX_THREADS: usize = 256;
+
 /// The packed form of some row tiles.
 pub(in super::super) struct Batch {
     pub codes: Vec<u8>,
@@ -52,7 +55,7 @@ pub(in super::super) fn pack_rows(
     let mut scales = vec![0; tiles * tile.scales_bytes()];
     // One entry a tile, summed in order: the figures do not depend on the number of threads.
     let mut distortions = vec![Distortion::default(); tiles];
-    let share = tiles.div_ceil(threads.max(1)).max(1);
+    let share = tiles.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
     thread::scope(|scope| {
         let parts = codes
             .chunks_mut(share * tile.codes_bytes())

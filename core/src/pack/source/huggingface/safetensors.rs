@@ -66,6 +66,10 @@ impl Shards {
             path: path.to_owned(),
             source,
         };
+        // Before opening, because opening a pipe waits for its other end.
+        if !path.metadata().map_err(io)?.is_file() {
+            return Err(missing(path).into());
+        }
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(broken(safetensors::SafeTensorError::HeaderTooSmall).into());
@@ -176,10 +180,13 @@ fn files(directory: &Path) -> Result<Vec<String>> {
     }
     match found.len() {
         1 => Ok(found),
-        _ => Err(PackError::MissingFile {
-            path: directory.join(SINGLE),
-            purpose: "the weights",
-        }
-        .into()),
+        _ => Err(missing(&directory.join(SINGLE)).into()),
+    }
+}
+
+fn missing(path: &Path) -> PackError {
+    PackError::MissingFile {
+        path: path.to_owned(),
+        purpose: "the weights",
     }
 }
