@@ -3,7 +3,7 @@
 use super::{ForeignFormat, GgmlType};
 
 /// A name from a file, fit for a message: a hostile one may be megabytes long or hold terminal escapes.
-pub(super) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     const MOST: usize = 80;
     match name.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", name[..end].escape_debug()),

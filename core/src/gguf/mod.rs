@@ -21,6 +21,7 @@ mod writer;
 pub use array::{ArrayIter, ArrayView, StringArray, StringIter};
 pub use atomic::AtomicFile;
 pub use error::GgufError;
+pub(crate) use error::shown;
 pub use file::ModelFile;
 pub use foreign::ForeignFormat;
 pub use reader::Gguf;

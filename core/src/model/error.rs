@@ -1,4 +1,4 @@
-use crate::gguf::GgmlType;
+use crate::gguf::{GgmlType, shown};
 use halfpi_kernels::format::FormatError;
 
 /// Why a GGUF file is not a model that runs.
@@ -6,7 +6,10 @@ use halfpi_kernels::format::FormatError;
 #[non_exhaustive]
 pub enum ModelError {
     /// `general.architecture` names a family that is not built in.
-    #[error("architecture {name:?} is not supported; these are: llama, qwen2, qwen3, bitnet")]
+    #[error(
+        "architecture `{}` is not supported; these are: llama, qwen2, qwen3, bitnet",
+        shown(name)
+    )]
     Architecture {
         /// The name in the file.
         name: String,
@@ -26,7 +29,7 @@ pub enum ModelError {
         rows: usize,
     },
     /// A metadata value makes no sense for the architecture.
-    #[error("{key} = {value}: {expected}")]
+    #[error("{key} = {}: {expected}", shown(value))]
     Value {
         /// The metadata key.
         key: String,
@@ -36,13 +39,16 @@ pub enum ModelError {
         expected: &'static str,
     },
     /// A weight is not in the file.
-    #[error("tensor {name:?} is missing: the file is incomplete or not a chat model")]
+    #[error("tensor `{}` is missing: the file is incomplete or not a chat model", shown(name))]
     MissingTensor {
         /// The tensor's name.
         name: String,
     },
     /// The file has a weight that the architecture does not use: running without it would give wrong answers.
-    #[error("tensor {name:?} is not part of a {architecture} model: this variant is not supported")]
+    #[error(
+        "tensor `{}` is not part of a {architecture} model: this variant is not supported",
+        shown(name)
+    )]
     UnusedTensor {
         /// The tensor's name.
         name: String,
@@ -50,7 +56,10 @@ pub enum ModelError {
         architecture: &'static str,
     },
     /// A weight has another shape than the metadata says.
-    #[error("tensor {name:?} has shape {found:?}, the model's metadata says {expected:?} (columns, rows)")]
+    #[error(
+        "tensor `{}` has shape {found:?}, the model's metadata says {expected:?} (columns, rows)",
+        shown(name)
+    )]
     Shape {
         /// The tensor's name.
         name: String,
@@ -60,7 +69,10 @@ pub enum ModelError {
         found: Vec<u64>,
     },
     /// A weight is stored in a type that no kernel reads.
-    #[error("tensor {name:?} has type {ty}: convert the file with `halfpi pack MODEL --format q8 -o OUT.gguf`")]
+    #[error(
+        "tensor `{}` has type {ty}: convert the file with `halfpi pack MODEL --format q8 -o OUT.gguf`",
+        shown(name)
+    )]
     Type {
         /// The tensor's name.
         name: String,
@@ -68,7 +80,7 @@ pub enum ModelError {
         ty: GgmlType,
     },
     /// A weight's bytes are not the packed matrix they claim to be.
-    #[error("tensor {name:?}: {source}")]
+    #[error("tensor `{}`: {source}", shown(name))]
     Format {
         /// The tensor's name.
         name: String,
