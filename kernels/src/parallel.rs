@@ -9,8 +9,8 @@ pub trait Parallel: Sync {
 
     /// Calls `job(task, thread)` once for every `task < tasks` and returns when all have finished.
     ///
-    /// `thread < self.threads()`, and no two calls that run at the same time get the same `thread`, so it can index
-    /// scratch memory.
+    /// `thread < self.threads()`, and no two of these calls that run at the same time get the same `thread`, so it can
+    /// index scratch memory.
     fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync));
 }
 

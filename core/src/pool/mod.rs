@@ -14,35 +14,40 @@ mod cores;
 
 use halfpi_kernels::{Parallel, Serial};
 use std::any::Any;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// The most threads a pool has: one bit each in [`Shared::asleep`], and the caller.
 const MAX_THREADS: usize = 65;
-/// How long a worker looks for work before it sleeps: longer than the serial stretches between the jobs of a token,
-/// and about what going to sleep and being woken costs.
-const WORKER_SPIN: Duration = Duration::from_micros(50);
-/// How long the caller looks for the last tasks' end before it sleeps.
-const CALLER_SPIN: Duration = Duration::from_micros(50);
+/// How long a thread spins before it sleeps, at most: longer than the serial stretches between the jobs of a token, and
+/// about what going to sleep and being woken costs.
+const LONGEST_SPIN: u32 = 50_000;
+/// How long a thread spins that has often spun in vain.
+const SHORTEST_SPIN: u32 = 500;
 /// Looks between two readings of the clock, which costs as much as several looks.
-const LOOKS: usize = 32;
+const LOOKS: usize = 16;
 
 /// A few threads that share the tasks of one job at a time.
 ///
 /// The thread that calls [`run`](Parallel::run) takes part as thread 0. While a job is under way, any further one (from
-/// inside a task, or from another thread) is run by its own caller alone, so nothing waits for anything and a nested
-/// job cannot deadlock.
+/// inside a task, or from another thread) is run by its own caller alone, also as thread 0, so nothing waits for anything
+/// and a nested job cannot deadlock.
 ///
 /// A panic in a task reaches the caller once all tasks of the job are over; the pool stays usable.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// A job is under way.
+    busy: AtomicBool,
+    /// The caller's.
+    patience: Patience,
 }
 
 impl Pool {
@@ -61,7 +66,12 @@ impl Pool {
         let workers = (1..threads.min(MAX_THREADS))
             .map_while(|thread| start(thread).ok())
             .collect();
-        Pool { shared, workers }
+        Pool {
+            shared,
+            workers,
+            busy: AtomicBool::new(false),
+            patience: Patience::default(),
+        }
     }
 
     /// How many threads suit this machine: its fast cores, at most 8.
@@ -71,6 +81,28 @@ impl Pool {
     /// the process may use does. Decoding is bound by memory, which more than 8 cores do not read any faster.
     pub fn default_threads() -> usize {
         cores::fast_cores().min(8)
+    }
+
+    /// Publishes a job, takes part in it and returns when all of its tasks are finished.
+    fn share(&self, job: &Job<'_>, unclaimed: isize) -> Vec<Panic> {
+        let Shared { work, outcome, .. } = &*self.shared;
+        outcome.pending.store(job.tasks, Relaxed);
+        let address = ptr::from_ref(job).cast::<Job<'static>>();
+        work.job.store(address.cast_mut(), Relaxed);
+        // Releases the two stores above, and comes before the look at who sleeps (see `sleep`).
+        work.unclaimed.store(unclaimed, SeqCst);
+        let mut asleep = self.shared.asleep.load(SeqCst);
+        for _ in 1..job.tasks {
+            let Some(worker) = self.workers.get(asleep.trailing_zeros() as usize) else {
+                break;
+            };
+            worker.thread().unpark();
+            asleep &= asleep - 1;
+        }
+        if !self.shared.take_part(0) && !self.patience.spin(|| outcome.pending.load(Acquire) == 0) {
+            self.shared.await_workers();
+        }
+        take(&mut *lock(&outcome.panics))
     }
 }
 
@@ -82,10 +114,11 @@ impl Parallel for Pool {
     fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
         let alone = self.workers.is_empty() || tasks < 2;
         match isize::try_from(tasks) {
-            Ok(unclaimed) if !alone && !self.shared.busy.swap(true, Acquire) => {
-                let outcome = self.shared.run(&Job { call: job, tasks }, unclaimed, &self.workers);
-                self.shared.busy.store(false, Release);
-                if let Some(panic) = outcome {
+            Ok(unclaimed) if !alone && !self.busy.swap(true, Acquire) => {
+                let panics = self.share(&Job { call: job, tasks }, unclaimed);
+                self.busy.store(false, Release);
+                let first = panics.into_iter().next();
+                if let Some(panic) = first {
                     resume_unwind(panic);
                 }
             }
@@ -118,19 +151,15 @@ struct Job<'a> {
 #[derive(Debug, Default)]
 struct Shared {
     work: Work,
-    pending: Pending,
+    outcome: Outcome,
     /// Bit `thread - 1` says that this worker sleeps, or is about to and will look for work once more.
     asleep: AtomicU64,
-    /// A job is under way.
-    busy: AtomicBool,
     /// The workers are to end.
     stop: AtomicBool,
-    /// The caller sleeps until `pending` is 0, or is about to and will look once more.
+    /// The caller sleeps until nothing is pending, or is about to and will look once more.
     caller_sleeps: AtomicBool,
     caller: Mutex<()>,
     all_done: Condvar,
-    /// The first panic of the job.
-    panic: Mutex<Option<Panic>>,
 }
 
 /// Written by the caller once per job and by everyone who takes a task.
@@ -144,39 +173,23 @@ struct Work {
     job: AtomicPtr<Job<'static>>,
 }
 
-/// Tasks of the job that are not finished, less those that threads have finished and not yet reported.
+/// Written by everyone who has finished tasks.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Pending(AtomicUsize);
+struct Outcome {
+    /// Tasks of the job that are not finished, or whose thread has not said so yet.
+    pending: AtomicUsize,
+    /// Those of the job's tasks.
+    panics: Mutex<Vec<Panic>>,
+}
 
 impl Shared {
-    /// Publishes a job, takes part in it and returns when all of its tasks are finished.
-    fn run(&self, job: &Job<'_>, unclaimed: isize, workers: &[JoinHandle<()>]) -> Option<Panic> {
-        self.pending.0.store(job.tasks, Relaxed);
-        self.work
-            .job
-            .store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Relaxed);
-        // Releases the two stores above, and comes before the look at who sleeps (see `sleep`).
-        self.work.unclaimed.store(unclaimed, SeqCst);
-        let mut asleep = self.asleep.load(SeqCst);
-        for _ in 1..job.tasks {
-            let Some(worker) = workers.get(asleep.trailing_zeros() as usize) else {
-                break;
-            };
-            worker.thread().unpark();
-            asleep &= asleep - 1;
-        }
-        if !self.take_part(0) && !spin(CALLER_SPIN, || self.pending.0.load(Acquire) == 0) {
-            self.await_workers();
-        }
-        lock(&self.panic).take()
-    }
-
     /// A worker's life.
     fn serve(&self, thread: usize) {
+        let patience = Patience::default();
         let has_work = || self.work.unclaimed.load(Relaxed) > 0;
         while !self.stop.load(Relaxed) {
-            if !spin(WORKER_SPIN, has_work) {
+            if !patience.spin(has_work) {
                 self.sleep(thread);
             } else if self.take_part(thread) && self.caller_sleeps.load(SeqCst) {
                 // Locked once, so that the caller is not between its last look and its sleep.
@@ -190,33 +203,30 @@ impl Shared {
     fn take_part(&self, thread: usize) -> bool {
         let mut finished = 0;
         loop {
-            // Acquires what `run` stored before it published the job.
+            // Acquires what `share` stored before it published the job.
             let unclaimed = self.work.unclaimed.fetch_sub(1, Acquire);
             if unclaimed <= 0 {
                 break;
             }
             // SAFETY: this thread has just taken a task of the current job, whichever that is. `pending` counts the
-            // task until it is subtracted below, and `run` neither returns nor replaces the job before `pending`
+            // task until it is subtracted below, and `share` neither returns nor replaces the job before `pending`
             // is 0; so the job, and what it borrows, are alive until then.
             let job = unsafe { &*self.work.job.load(Relaxed) };
             let task = job.tasks - unclaimed.unsigned_abs();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.call)(task, thread))) {
-                match &mut *lock(&self.panic) {
-                    first @ None => *first = Some(panic),
-                    // Dropping it could panic again, here where nobody would catch it.
-                    Some(_) => std::mem::forget(panic),
-                }
+                // Kept even if it is not the first: dropping it could panic again, here where nobody would catch it.
+                lock(&self.outcome.panics).push(panic);
             }
             finished += 1;
         }
         // Releases the tasks' results; comes before the look at whether the caller sleeps.
-        finished > 0 && self.pending.0.fetch_sub(finished, SeqCst) == finished
+        finished > 0 && self.outcome.pending.fetch_sub(finished, SeqCst) == finished
     }
 
     /// Puts a worker to sleep until it is woken, for whatever reason.
     fn sleep(&self, thread: usize) {
         let bit = 1 << (thread - 1);
-        // Either this look at `unclaimed` sees the new job, or `run`'s look at `asleep` sees the bit.
+        // Either this look at `unclaimed` sees the new job, or `share`'s look at `asleep` sees the bit.
         self.asleep.fetch_or(bit, SeqCst);
         if self.work.unclaimed.load(SeqCst) <= 0 && !self.stop.load(SeqCst) {
             thread::park();
@@ -228,29 +238,50 @@ impl Shared {
     fn await_workers(&self) {
         let mut guard = lock(&self.caller);
         self.caller_sleeps.store(true, SeqCst);
-        while self.pending.0.load(SeqCst) != 0 {
+        while self.outcome.pending.load(SeqCst) != 0 {
             guard = self.all_done.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.caller_sleeps.store(false, Relaxed);
     }
 }
 
-/// Waits until `ready`, or until `limit` has passed: then false.
-fn spin(limit: Duration, ready: impl Fn() -> bool) -> bool {
-    let look = || {
-        std::hint::spin_loop();
-        ready()
-    };
-    if ready() || (0..LOOKS).any(|_| look()) {
-        return true;
+/// How long one thread spins before it sleeps, in nanoseconds: less after each time in vain, more after each success.
+///
+/// On idle cores work comes soon and spins are long. Where other processes take turns on the cores, whoever is waited
+/// for comes back after milliseconds, if not just because the waiting thread gave up its core.
+#[derive(Debug)]
+struct Patience(AtomicU32);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience(AtomicU32::new(LONGEST_SPIN))
     }
-    let start = Instant::now();
-    while start.elapsed() < limit {
-        if (0..LOOKS).any(|_| look()) {
+}
+
+impl Patience {
+    /// Spins until `ready`, or until patience is over: then false.
+    fn spin(&self, ready: impl Fn() -> bool) -> bool {
+        if ready() {
             return true;
         }
+        let patience = self.0.load(Relaxed);
+        let (limit, start) = (Duration::from_nanos(patience.into()), Instant::now());
+        let found = loop {
+            let look = |_| {
+                std::hint::spin_loop();
+                ready()
+            };
+            if (0..LOOKS).any(look) {
+                break true;
+            }
+            if start.elapsed() >= limit {
+                break false;
+            }
+        };
+        let patience = if found { patience * 2 } else { patience / 4 };
+        self.0.store(patience.clamp(SHORTEST_SPIN, LONGEST_SPIN), Relaxed);
+        found
     }
-    false
 }
 
 /// No lock here guards anything that a panic could leave half-done.
