@@ -331,8 +331,9 @@ fn interrupt_stops_the_answer_first() {
         .unwrap();
     let interrupt = |child: &std::process::Child| {
         assert!(
-            Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
+            // The shell's own: a small Linux has no program of this name.
+            Command::new("sh")
+                .args(["-c", &format!("kill -INT {}", child.id())])
                 .status()
                 .unwrap()
                 .success()
