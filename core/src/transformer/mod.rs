@@ -2,6 +2,7 @@
 //!
 //! `no_std` and without allocation: the caller brings the memory, whose size [`workspace_len`] and [`KvCache::bytes`]
 //! compute from the model's shape, so that a token costs no allocation and cannot run out of memory.
+//! `core/examples/bare.rs` shows how.
 
 mod config;
 mod error;
