@@ -134,7 +134,14 @@ fn evaluating_leaves_the_conversation_alone() {
     let mut session = session(&engine);
     send(&mut session, "Hello", &greedy(5));
     let messages = session.messages().to_vec();
-    session.evaluate(&[5, 6, 7], |_, _| {}).unwrap();
+    let mut positions = 0;
+    session
+        .evaluate(&[5, 6, 7], |position, logits| {
+            assert!(bits(logits) == fresh_logits(&engine, &[5, 6, 7][..=position]));
+            positions += 1;
+        })
+        .unwrap();
+    assert_eq!(positions, 3);
     assert_eq!(session.messages(), messages);
     let fresh = respond(
         &mut self::session(&engine),

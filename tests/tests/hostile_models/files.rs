@@ -71,7 +71,6 @@ fn every_error_names_the_file() {
     assert!(matches!(gone.error(), Error::Io { .. }));
     let directory = Temporary(env::temp_dir());
     assert!(matches!(directory.error().inner(), Error::Gguf(GgufError::NotAFile)));
-    std::mem::forget(directory);
 }
 
 #[test]
