@@ -3,7 +3,11 @@
 /// Runs independent tasks, on as many threads as it has.
 ///
 /// The crate owns no threads: an application passes its pool, a bare-metal program passes [`Serial`].
-pub trait Parallel: Sync {
+///
+/// # Safety
+/// Tasks write to memory that no other task touches, without a lock: an implementation must call each task once, and
+/// keep its promises about `thread`.
+pub unsafe trait Parallel: Sync {
     /// How many threads may run tasks at the same time, at least 1.
     fn threads(&self) -> usize;
 
@@ -18,7 +22,8 @@ pub trait Parallel: Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;
 
-impl Parallel for Serial {
+// SAFETY: each task is called once, one after the other, all on thread 0 of 1.
+unsafe impl Parallel for Serial {
     fn threads(&self) -> usize {
         1
     }

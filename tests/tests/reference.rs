@@ -3,33 +3,17 @@
 
 use halfpi::gguf::ModelFile;
 use halfpi::model::LoadedModel;
+use halfpi::pool::Pool;
 use halfpi::tokenizer::{Special, Tokenizer};
 use halfpi::transformer::{KvCache, Precision, Runtime, workspace_len};
 use halfpi_kernels::ops::KvElement;
-use halfpi_kernels::{Backend, Parallel};
+use halfpi_kernels::Backend;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const THREADS: usize = 2;
-
-/// Threads made anew for every operation: slow to start, but nothing to go wrong.
-struct Scoped;
-
-impl Parallel for Scoped {
-    fn threads(&self) -> usize {
-        THREADS
-    }
-
-    fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
-        std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                scope.spawn(move || (thread..tasks).step_by(THREADS).for_each(|task| job(task, thread)));
-            }
-        });
-    }
-}
 
 /// How precisely activations and the cache are kept.
 type Mode = (Precision, KvElement);
@@ -40,9 +24,10 @@ const INT8: Mode = (Precision::Int8, KvElement::F16);
 /// Runs `ids` from position 0 in chunks and hands every position's logits to `see`.
 fn run(model: &LoadedModel, ids: &[u32], chunk: usize, (precision, element): Mode, mut see: impl FnMut(usize, &[f32])) {
     let config = model.config();
+    let pool = Pool::new(THREADS);
     let runtime = Runtime {
         backend: Backend::detect(),
-        parallel: &Scoped,
+        parallel: &pool,
         precision,
     };
     let layout = KvCache::layout(config, ids.len(), element).unwrap();
@@ -65,7 +50,7 @@ fn run(model: &LoadedModel, ids: &[u32], chunk: usize, (precision, element): Mod
 
 fn load(path: &Path) -> LoadedModel {
     let file = ModelFile::open(path).unwrap();
-    LoadedModel::new(file, &Scoped).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    LoadedModel::new(file, &Pool::new(THREADS)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn golden(path: &Path) -> Value {

@@ -106,7 +106,9 @@ impl Pool {
     }
 }
 
-impl Parallel for Pool {
+// SAFETY: a task is called by the one thread that claimed it from the counter; workers have the indices from 1 on, each
+// its own, and a job has one caller, index 0.
+unsafe impl Parallel for Pool {
     fn threads(&self) -> usize {
         self.workers.len() + 1
     }

@@ -72,7 +72,7 @@ pub fn matmul(
     let most = if parallel.threads() == 1 {
         1
     } else {
-        (parallel.threads() * TASKS_PER_THREAD).min(tiles)
+        (parallel.threads().max(1) * TASKS_PER_THREAD).min(tiles)
     };
     let tasks = (bytes / MIN_TASK_BYTES).clamp(1, most);
     parallel.run(tasks, &|task, _thread| {
