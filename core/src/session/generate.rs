@@ -59,7 +59,8 @@ impl Session {
         self.generate(&prompt, options, listener)
     }
 
-    /// Continues a text, without a template. The session's conversation stays as it is.
+    /// Continues a text, without a template; control tokens in it count as such. The session's conversation stays as
+    /// it is.
     ///
     /// # Errors
     /// As [`send`](Self::send); a text that does not fit in the context is refused under every [`Overflow`].

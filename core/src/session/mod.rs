@@ -173,8 +173,11 @@ impl Session {
     /// The tokens of a conversation, as the model's template writes it.
     fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer();
-        let text = self.engine.template().render(messages, generation_prompt)?;
-        let mut tokens = tokenizer.encode(&text, Special::Parse);
+        // Only the template writes control tokens. In messages they are text, or people would forge turns.
+        let marked = |message: &Message| Message::new(message.role, tokenizer.mark(&message.content));
+        let messages: Vec<Message> = messages.iter().map(marked).collect();
+        let text = self.engine.template().render(&messages, generation_prompt)?;
+        let mut tokens = tokenizer.encode_marked(&text);
         // Templates usually write the BOS token themselves.
         if let Some(bos) = tokenizer
             .bos()

@@ -21,6 +21,7 @@ mod prefixes;
 mod spm;
 mod table;
 mod unigram;
+mod untrusted;
 mod vocabulary;
 
 pub use detokenizer::Detokenizer;
@@ -38,7 +39,8 @@ use unigram::Unigram;
 /// What to do with control tokens that are written in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
-    /// `<|im_end|>` in the text is the control token: for text made by a chat template.
+    /// `<|im_end|>` in the text is the control token: for prompts written by hand. (For those that a chat template made
+    /// of messages: [`Tokenizer::encode_marked`].)
     Parse,
     /// `<|im_end|>` in the text is ten characters: for text from people and tools, who must not forge a turn.
     AsText,
@@ -84,7 +86,7 @@ impl Tokenizer {
     /// The ids of `text`, without BOS or EOS.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
-        self.encode_into(text, special, &mut ids);
+        self.encode_into(text, &mut ids, |_, id| self.accepts(special, id));
         ids
     }
 
@@ -92,15 +94,20 @@ impl Tokenizer {
     pub fn encode_with_bos(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 1);
         ids.extend(self.bos.filter(|_| self.add_bos));
-        self.encode_into(text, special, &mut ids);
+        self.encode_into(text, &mut ids, |_, id| self.accepts(special, id));
         ids
     }
 
-    fn encode_into(&self, text: &str, special: Special, ids: &mut Vec<u32>) {
-        let accept = |id| special == Special::Parse || self.tokens.kind(id) == Some(Kind::UserDefined);
+    /// Whether a token that is searched for in the text counts as one.
+    fn accepts(&self, special: Special, id: u32) -> bool {
+        special == Special::Parse || self.tokens.kind(id) == Some(Kind::UserDefined)
+    }
+
+    /// `accepts(at, id)` says whether the token written at byte `at` counts as one.
+    fn encode_into(&self, text: &str, ids: &mut Vec<u32>, accepts: impl Fn(usize, u32) -> bool) {
         let (mut start, mut at) = (0, 0);
         while at < text.len() {
-            match self.special.longest_at(&text.as_bytes()[at..], accept) {
+            match self.special.longest_at(&text.as_bytes()[at..], |id| accepts(at, id)) {
                 Some((length, id)) => {
                     self.encode_ordinary(&text[start..at], ids);
                     ids.push(id);
