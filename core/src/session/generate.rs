@@ -55,8 +55,9 @@ impl Session {
         options: &GenerateOptions,
         listener: &mut Listener<'_>,
     ) -> Result<Answer> {
+        let start = Instant::now();
         let prompt = self.fit(messages, options.max_tokens)?;
-        self.generate(&prompt, options, listener)
+        self.generate(&prompt, options, listener, start)
     }
 
     /// Continues a text, without a template; control tokens in it count as such. The session's conversation stays as
@@ -65,8 +66,9 @@ impl Session {
     /// # Errors
     /// As [`send`](Self::send); a text that does not fit in the context is refused under every [`Overflow`].
     pub fn complete(&mut self, text: &str, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
+        let start = Instant::now();
         let tokens = self.engine.tokenizer().encode_with_bos(text, Special::Parse);
-        self.generate(&Prompt { tokens, keep: 0 }, options, listener)
+        self.generate(&Prompt { tokens, keep: 0 }, options, listener, start)
     }
 
     /// The tokens of a conversation; under [`Overflow::Slide`] without the oldest turns, if there is no room.
@@ -133,8 +135,14 @@ impl Session {
         }
     }
 
-    fn generate(&mut self, prompt: &Prompt, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
-        let start = Instant::now();
+    /// `start` is when the caller asked.
+    fn generate(
+        &mut self,
+        prompt: &Prompt,
+        options: &GenerateOptions,
+        listener: &mut Listener<'_>,
+        start: Instant,
+    ) -> Result<Answer> {
         let mut sampler = Sampler::new(options.sampler.clone(), self.engine.config().vocab_size)?;
         for &token in &prompt.tokens {
             sampler.accept(token);
@@ -146,10 +154,11 @@ impl Session {
             ..Usage::default()
         };
 
+        let reading_since = Instant::now();
         let reading = self.read(&prompt.tokens, options.cancel.as_ref())?;
+        usage.prefill = reading_since.elapsed();
         usage.cached_tokens = reading.cached;
         usage.prefill_tokens = reading.read;
-        usage.prefill = start.elapsed();
 
         let finish = match reading.cancelled {
             true => FinishReason::Cancelled,

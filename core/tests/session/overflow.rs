@@ -296,8 +296,8 @@ fn odd_conversations_in_small_contexts_end() {
     for policy in POLICIES {
         for context in [40, 100] {
             let mut session = short_session(&engine, context, policy);
-            for pattern in 0..4u32.pow(5) {
-                let count = pattern % 6;
+            for pattern in 0..4u32.pow(4) {
+                let count = pattern % 5;
                 let messages: Vec<Message> = (0..count)
                     .map(|i| Message::new(roles[(pattern >> (2 * i)) as usize % 4], "ab".repeat(i as usize * 3)))
                     .collect();
@@ -313,7 +313,7 @@ fn odd_conversations_in_small_contexts_end() {
             }
         }
     }
-    assert!(answers > 2000, "{answers}");
+    assert!(answers > 500, "{answers}");
 }
 
 #[test]
