@@ -27,3 +27,8 @@ pub mod transformer;
 
 #[cfg(feature = "std")]
 pub use error::{Error, Result};
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -40,7 +40,7 @@ fn a_large_vocabulary_parses_quickly() {
     assert_eq!(gguf.i32s("tokenizer.ggml.token_type").unwrap().len(), 50_000);
     let time = parse_time(&bytes);
     println!("a header with 100,000 strings parses in {time:?}");
-    assert!(time < Duration::from_millis(100), "{time:?}");
+    assert!(time < Duration::from_secs(2), "{time:?}");
 }
 
 /// Needs SmolLM2-135M-Instruct.Q4_1.gguf.

@@ -115,6 +115,6 @@ fn hostile_texts_take_linear_time() {
         println!("1 MiB of {unit:?}: {} ids in {seconds:.3} s", ids.len());
         assert_eq!(tokenizer.decode(&ids, true), text);
         // Far above what it takes, far below what a quadratic algorithm would.
-        assert!(seconds < 10.0, "1 MiB of {unit:?} took {seconds} s");
+        assert!(seconds < 60.0, "1 MiB of {unit:?} took {seconds} s");
     }
 }

@@ -67,7 +67,8 @@ fn hello() -> Vec<Message> {
     vec![Message::new(Role::User, "Hello")]
 }
 
-/// Compiles and renders on the stack of a phone's background thread; a template has a second for it.
+/// Compiles and renders on the stack of a phone's background thread. The time only tells an end from none: it is far above
+/// what any of them takes, on an emulated and busy machine too.
 fn run_small(source: String) -> Result<String, TemplateError> {
     let started = Instant::now();
     let label: String = source.chars().take(80).collect();
@@ -78,7 +79,7 @@ fn run_small(source: String) -> Result<String, TemplateError> {
         .join()
         .unwrap();
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(120),
         "{label}: {:?}",
         started.elapsed()
     );

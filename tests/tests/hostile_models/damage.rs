@@ -69,7 +69,7 @@ fn damaged_files_are_refused_or_run() {
             }
             slowest = slowest.max(start.elapsed());
             assert!(
-                slowest < Duration::from_secs(20),
+                slowest < Duration::from_secs(120),
                 "{} {format}, round {round}",
                 architecture.name()
             );
