@@ -16,6 +16,8 @@ thread_local! {
 
 /// Calls for memory by all threads.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// The most bytes that one of them was for.
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 fn count(change: isize) {
     // A thread that is ending has no counters any more.
@@ -29,6 +31,7 @@ fn count(change: isize) {
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Ordering::Relaxed);
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
         count(layout.size() as isize);
         // SAFETY: the caller's promises are those of `System`.
         unsafe { System.alloc(layout) }
@@ -57,4 +60,11 @@ pub fn peak_bytes_during(work: impl FnOnce()) -> usize {
 /// its process.
 pub fn allocations() -> usize {
     CALLS.load(Ordering::Relaxed)
+}
+
+/// The most bytes that any thread has asked for at once so far.
+///
+/// Counts only where [`CountingAllocator`] is the global allocator.
+pub fn largest_allocation() -> usize {
+    LARGEST.load(Ordering::Relaxed)
 }

@@ -14,19 +14,19 @@ use halfpi_kernels::ops::KvElement;
 use halfpi_kernels::{Backend, Parallel, Serial};
 use halfpi_tests::alloc::{CountingAllocator, allocations};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[test]
 fn tokens_cost_no_allocation() {
+    let pool = Pool::new(2);
+    settle();
     let before = allocations();
     drop(std::hint::black_box(vec![0u8; 100]));
     assert_eq!(allocations() - before, 1, "the allocator counts");
-
-    let pool = Pool::new(2);
-    wake(&pool);
     for architecture in Architecture::ALL {
         for format in ["f16", "q8_0", "q4_1", "phi4"] {
             let model = SyntheticModel::tiny(architecture).with_storage(Storage::by_name(format).unwrap());
@@ -52,14 +52,12 @@ fn tokens_cost_no_allocation() {
     }
 }
 
-/// Returns when all threads of the pool have started: starting takes memory.
-fn wake(pool: &Pool) {
-    let seen = AtomicUsize::new(0);
-    while seen.load(Ordering::Relaxed) + 1 < 1 << pool.threads() {
-        pool.run(64, &|_, thread| {
-            seen.fetch_or(1 << thread, Ordering::Relaxed);
-            std::thread::yield_now();
-        });
+/// Returns when the threads that have just begun, among them the test runner's own, have what they need.
+fn settle() {
+    let mut before = 0;
+    while before != allocations() {
+        before = allocations();
+        thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -4,6 +4,7 @@ use crate::changed::model;
 use crate::{assert_readable, generate, load};
 use halfpi::gguf::Gguf;
 use halfpi::transformer::Architecture;
+use halfpi_tests::alloc::largest_allocation;
 use std::time::{Duration, Instant};
 
 /// Damaged files of each model.
@@ -80,9 +81,12 @@ fn damaged_files_are_refused_or_run() {
         refused > 500 && ran > 500,
         "{refused} refused, {failed} failed, {ran} ran"
     );
+    // All tests of this file run in this process, each with a few models of some 100 KB.
+    let largest = largest_allocation();
+    assert!(largest < 8 << 20, "{largest} bytes allocated at once");
     if let Some(peak) = peak_memory() {
-        // All tests of this file run in this process, each with a few tiny models.
-        assert!(peak < 500 << 20, "{peak} bytes of memory");
+        // Much of it is the emulator's, if there is one.
+        assert!(peak < 2 << 30, "{peak} bytes of memory");
     }
 }
 

@@ -14,7 +14,11 @@ use halfpi::engine::{Engine, EngineOptions};
 use halfpi::gguf::ModelFile;
 use halfpi::sampler::SamplerOptions;
 use halfpi::session::{Answer, GenerateOptions, SessionOptions};
+use halfpi_tests::alloc::CountingAllocator;
 use std::ops::ControlFlow;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// The file must be refused with an error that matches.
 macro_rules! refused {
