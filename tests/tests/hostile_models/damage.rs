@@ -83,7 +83,7 @@ fn damaged_files_are_refused_or_run() {
     );
     // All tests of this file run in this process, each with a few models of some 100 KB.
     let largest = largest_allocation();
-    assert!(largest < 8 << 20, "{largest} bytes allocated at once");
+    assert!(largest < 1 << 20, "{largest} bytes allocated at once");
     if let Some(peak) = peak_memory() {
         // Much of it is the emulator's, if there is one.
         assert!(peak < 2 << 30, "{peak} bytes of memory");
