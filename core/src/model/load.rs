@@ -117,11 +117,12 @@ impl Prepared {
     pub(crate) fn new(file: &ModelFile, gguf: &Gguf<'_>, parallel: &dyn Parallel) -> Result<Self> {
         let config = read_config(gguf)?;
         let plan = Plan::new(gguf, &config)?;
-        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel)?;
         let mut vectors = Vec::with_capacity(plan.vector_floats);
         for (bytes, float) in &plan.vectors {
             vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
         }
+        // Last, because it gives back what was read of the file: a vector's neighbours came with it.
+        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel)?;
         Ok(Prepared {
             config,
             plan,
