@@ -22,8 +22,8 @@ pub(crate) struct Kernels {
     pub matmul_dense: unsafe fn(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32),
     /// One row of activations to int8.
     pub quantize: unsafe fn(x: &[f32], per_row: bool, out: QuantizeOut<'_>),
-    /// `out = x / rms(x) * weight`.
-    pub rms_norm: unsafe fn(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]),
+    /// `out = x / rms(x) * weight`, where the mean is over `channels`.
+    pub rms_norm: unsafe fn(x: &[f32], weight: &[f32], channels: usize, epsilon: f32, out: &mut [f32]),
     /// `x += y`.
     pub add: unsafe fn(x: &mut [f32], y: &[f32]),
     /// `gate = silu(gate) * up`.
@@ -47,7 +47,7 @@ macro_rules! kernels {
             matmul_f32(w: &Packed<'_>, x: &[f32], tiles: Range<usize>, out: *mut f32) = ops::matmul_f32::<$simd>;
             matmul_dense(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32) = ops::matmul_dense::<$simd>;
             quantize(x: &[f32], per_row: bool, out: QuantizeOut<'_>) = ops::quantize::<$simd>;
-            rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) = ops::rms_norm::<$simd>;
+            rms_norm(x: &[f32], weight: &[f32], channels: usize, epsilon: f32, out: &mut [f32]) = ops::rms_norm::<$simd>;
             add(x: &mut [f32], y: &[f32]) = ops::add::<$simd>;
             swiglu(gate: &mut [f32], up: &[f32]) = ops::swiglu::<$simd>;
             relu2_glu(gate: &mut [f32], up: &[f32]) = ops::relu2_glu::<$simd>;

@@ -11,6 +11,8 @@ pub enum Quantization {
     Group,
     /// The whole position: for models trained so (BitNet b1.58, arXiv:2402.17764, section 2).
     Row,
+    /// Each half of a position: complex channels, real and imaginary parts apart (iFairy, arXiv:2508.05571).
+    Halves,
 }
 
 /// Positions of int8 activations: `x = scale * code`, where a scale belongs to 32 neighbours.
@@ -32,6 +34,27 @@ impl Int8Rows<'_> {
     pub fn positions(&self) -> usize {
         self.codes.len() / self.cols
     }
+
+    /// The same numbers as twice as many positions of half the length: real and imaginary parts one after the other.
+    ///
+    /// # Errors
+    /// [`OpError`] if half a position is no multiple of 32.
+    pub fn halves(self) -> Result<Self, OpError> {
+        let cols = self.cols / 2;
+        check_cols(cols)?;
+        Ok(Self { cols, ..self })
+    }
+}
+
+fn check_cols(cols: usize) -> Result<(), OpError> {
+    if cols > 0 && cols.is_multiple_of(GROUP) {
+        return Ok(());
+    }
+    Err(OpError {
+        what: "quantize: cols, a multiple of 32",
+        expected: GROUP,
+        found: cols,
+    })
 }
 
 /// Memory for [`Int8Rows`], reused for every product of a model.
@@ -61,7 +84,8 @@ impl Int8RowsMut<'_> {
     /// NaN becomes code 127; infinities make the scale infinite, so that they show in the result.
     ///
     /// # Errors
-    /// [`OpError`] if `cols` is not a multiple of 32, `x` not a whole number of rows, or this memory too small.
+    /// [`OpError`] if `cols` (or half of it, for [`Quantization::Halves`]) is not a multiple of 32, `x` not a whole
+    /// number of rows, or this memory too small.
     pub fn quantize(
         &mut self,
         backend: Backend,
@@ -69,30 +93,30 @@ impl Int8RowsMut<'_> {
         x: &[f32],
         cols: usize,
     ) -> Result<Int8Rows<'_>, OpError> {
-        if cols == 0 || !cols.is_multiple_of(GROUP) {
-            return Err(OpError {
-                what: "quantize: cols, a multiple of 32",
-                expected: GROUP,
-                found: cols,
-            });
-        }
+        let (len, per_row) = match quantization {
+            Quantization::Group => (cols, false),
+            Quantization::Row => (cols, true),
+            // Half of an odd number of columns would leave one out.
+            Quantization::Halves => (if cols.is_multiple_of(2) { cols / 2 } else { 0 }, true),
+        };
+        check_cols(len)?;
         OpError::exact("quantize: x", x.len() / cols * cols, x.len())?;
         let groups = x.len() / GROUP;
         OpError::at_least("quantize: codes", x.len(), self.codes.len())?;
         OpError::at_least("quantize: scales", groups, self.scales.len())?;
         OpError::at_least("quantize: sums", groups, self.sums.len())?;
         OpError::at_least("quantize: offsets", groups, self.offsets.len())?;
-        let row_groups = cols / GROUP;
-        for (position, x) in x.chunks_exact(cols).enumerate() {
-            let groups = position * row_groups..(position + 1) * row_groups;
+        let row_groups = len / GROUP;
+        for (row, x) in x.chunks_exact(len).enumerate() {
+            let groups = row * row_groups..(row + 1) * row_groups;
             let out = QuantizeOut {
-                codes: &mut self.codes[position * cols..(position + 1) * cols],
+                codes: &mut self.codes[row * len..(row + 1) * len],
                 scales: &mut self.scales[groups.clone()],
                 sums: &mut self.sums[groups.clone()],
                 offsets: &mut self.offsets[groups],
             };
             // SAFETY: `out` holds a row, and `Backend` exists only for instruction sets that are present.
-            unsafe { (backend.kernels().quantize)(x, quantization == Quantization::Row, out) };
+            unsafe { (backend.kernels().quantize)(x, per_row, out) };
         }
         Ok(Int8Rows {
             cols,

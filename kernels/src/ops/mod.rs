@@ -5,6 +5,7 @@
 
 mod activations;
 mod attention;
+mod complex;
 mod elementwise;
 mod error;
 mod kv_cache;
@@ -14,11 +15,12 @@ mod rope;
 
 pub use activations::{Activations, Int8Rows, Int8RowsMut, Quantization, QuantizeOut};
 pub use attention::{Attention, attention, scores_len};
+pub use complex::{complex_relu2_glu, conj_product, swap_axes};
 pub use elementwise::{add, relu2_glu, swiglu};
 pub use error::OpError;
 pub use kv_cache::{KvElement, KvLayer, KvLayout};
 pub use matmul::{Product, matmul};
-pub use norm::rms_norm;
+pub use norm::{complex_rms_norm, rms_norm};
 pub use rope::{Rope, RopePairs, rope, rope_angles};
 
 pub(crate) use attention::Query;

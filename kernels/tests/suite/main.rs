@@ -5,6 +5,7 @@
 
 mod attention;
 mod common;
+mod complex;
 mod elementwise;
 mod errors;
 mod formats;
