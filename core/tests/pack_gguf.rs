@@ -64,6 +64,12 @@ fn packed_files_run_and_stay_close() {
         ] {
             let (report, file, _directory) = packed(&source(&model), &options(format, &[])).unwrap();
             let error = difference(&expected, &logits(file));
+            // iFairy's gate jumps: a small change can open or close one.
+            let tolerance = if architecture.is_complex() {
+                5.0 * tolerance
+            } else {
+                tolerance
+            };
             assert!(error > 0.0 && error < tolerance, "{architecture:?} {format}: {error}");
             // Tiles that are part empty, headers and vectors add something to small matrices.
             assert!(

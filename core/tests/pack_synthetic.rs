@@ -151,11 +151,13 @@ fn shapes_have_the_size_of_the_models_they_are_named_after() {
         ("qwen2.5-0.5b", 494_032_768),
         ("llama-3.2-1b", 1_235_814_400),
         ("bitnet-2b4t", 2_412_820_480),
+        // Twice its complex weights, and a real head.
+        ("ifairy-700m", 1_555_983_360),
     ] {
         let model = SyntheticModel::by_name(name).unwrap();
         assert_eq!(model.parameters(), parameters, "{name}");
     }
-    assert_eq!(SyntheticModel::names().count(), 5);
+    assert_eq!(SyntheticModel::names().count(), 6);
     assert!(SyntheticModel::by_name("gpt-5").is_none());
 }
 

@@ -29,15 +29,19 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         }
         Ok::<_, crate::Error>(value)
     };
-    let length = |suffix: &str| {
+    let required = |suffix: &str| {
         let missing = || GgufError::MissingKey { key: key(suffix) };
         Ok::<_, crate::Error>(optional(suffix)?.ok_or_else(missing)?)
     };
+    // Complex channels are two floats each.
+    let floats = if architecture.is_complex() { 2 } else { 1 };
+    let length = |suffix: &str| Ok::<_, crate::Error>(required(suffix)? * floats);
+    let optional_length = |suffix: &str| Ok::<_, crate::Error>(optional(suffix)?.map(|value| value * floats));
 
-    let block_count = length("block_count")?;
+    let block_count = required("block_count")?;
     let embedding_length = length("embedding_length")?;
     let feed_forward_length = length("feed_forward_length")?;
-    let head_count = length("attention.head_count")?;
+    let head_count = required("attention.head_count")?;
     let head_count_kv = optional("attention.head_count_kv")?.unwrap_or(head_count);
     let whole = head_count.is_multiple_of(head_count_kv);
     check(
@@ -46,15 +50,15 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         head_count_kv,
         "a divisor of the query heads",
     )?;
-    let head_dim = optional("attention.key_length")?.unwrap_or(embedding_length / head_count);
+    let head_dim = optional_length("attention.key_length")?.unwrap_or(embedding_length / head_count);
     let good = head_dim.is_multiple_of(16) && (16..=512).contains(&head_dim);
     check(
         good,
         &key("attention.key_length"),
         head_dim,
-        "a multiple of 16, at most 512",
+        "a multiple of 16 floats, at most 512",
     )?;
-    if let Some(value_length) = optional("attention.value_length")? {
+    if let Some(value_length) = optional_length("attention.value_length")? {
         check(
             value_length == head_dim,
             &key("attention.value_length"),
@@ -71,17 +75,16 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
     )?;
 
     if let Some(activation) = gguf.opt_str(&key("hidden_activation"))? {
-        let expected = if architecture == Architecture::BitNet {
-            "relu2"
-        } else {
-            "silu"
+        let expected = match architecture {
+            Architecture::BitNet | Architecture::IFairy => "relu2",
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => "silu",
         };
         let good = activation == expected;
         check(
             good,
             &key("hidden_activation"),
             activation,
-            "relu2 for bitnet, silu for the others",
+            "relu2 for bitnet and ifairy, silu for the others",
         )?;
     }
 
@@ -110,13 +113,15 @@ pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
         rope_freq_base,
         "above 1",
     )?;
-    let rope_dimension_count = optional("rope.dimension_count")?.unwrap_or(head_dim);
-    let good = rope_dimension_count.is_multiple_of(2) && (2..=head_dim).contains(&rope_dimension_count);
+    let rope_dimension_count = optional_length("rope.dimension_count")?.unwrap_or(head_dim);
+    // Every complex channel turns: there is no other pair for it.
+    let least = if architecture.is_complex() { head_dim } else { 2 };
+    let good = rope_dimension_count.is_multiple_of(2) && (least..=head_dim).contains(&rope_dimension_count);
     check(
         good,
         &key("rope.dimension_count"),
         rope_dimension_count,
-        "even and at most the head's length",
+        "even and at most the head's length, or just that for ifairy",
     )?;
 
     Ok(Config {

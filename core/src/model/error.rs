@@ -7,7 +7,7 @@ use halfpi_kernels::format::FormatError;
 pub enum ModelError {
     /// `general.architecture` names a family that is not built in.
     #[error(
-        "architecture `{}` is not supported; these are: llama, qwen2, qwen3, bitnet",
+        "architecture `{}` is not supported; these are: llama, qwen2, qwen3, bitnet, ifairy",
         shown(name)
     )]
     Architecture {

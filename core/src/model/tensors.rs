@@ -68,7 +68,7 @@ impl Plan {
             plan.matrix(gguf, tensor, rows, cols)
         };
         matrix(&mut plan, "token_embd.weight".into(), config.vocab_size, d)?;
-        if gguf.tensor("output.weight").is_some() {
+        if gguf.tensor("output.weight").is_some() || architecture.is_complex() {
             matrix(&mut plan, "output.weight".into(), config.vocab_size, d)?;
         }
         for block in 0..config.block_count {
@@ -82,7 +82,10 @@ impl Plan {
                 ("ffn_down", d, ff),
             ];
             for (name, rows, cols) in matrices {
-                matrix(&mut plan, format!("blk.{block}.{name}.weight"), rows, cols)?;
+                let name = format!("blk.{block}.{name}.weight");
+                // A complex matrix is there as the real one it stands for, or half as wide in parts.
+                let in_parts = architecture.is_complex() && columns(gguf, &name) != Some(cols);
+                matrix(&mut plan, name, rows, if in_parts { cols / 2 } else { cols })?;
             }
         }
 
@@ -116,7 +119,7 @@ impl Plan {
                 vector(&mut plan, format!("blk.{block}.attn_q_norm.weight"), head_dim, true)?;
                 vector(&mut plan, format!("blk.{block}.attn_k_norm.weight"), head_dim, true)?;
             }
-            if architecture == Architecture::BitNet {
+            if matches!(architecture, Architecture::BitNet | Architecture::IFairy) {
                 vector(&mut plan, format!("blk.{block}.attn_sub_norm.weight"), q, true)?;
                 vector(&mut plan, format!("blk.{block}.ffn_sub_norm.weight"), ff, true)?;
             }
@@ -223,6 +226,17 @@ fn float_type(ty: GgmlType) -> Option<Float> {
         GgmlType::F16 => Some(Float::F16),
         GgmlType::BF16 => Some(Float::Bf16),
         _ => None,
+    }
+}
+
+/// The columns that a matrix says it has.
+fn columns(gguf: &Gguf<'_>, name: &str) -> Option<usize> {
+    let tensor = gguf.tensor(name)?;
+    match tensor.ty {
+        GgmlType::I8 => Packed::from_file_bytes(gguf.data(tensor))
+            .ok()
+            .map(|packed| packed.cols()),
+        _ => usize::try_from(tensor.columns()).ok(),
     }
 }
 

@@ -1,4 +1,4 @@
-use halfpi_kernels::ops::RopePairs;
+use halfpi_kernels::ops::{Quantization, RopePairs};
 
 /// The families of decoder-only transformers that run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +11,13 @@ pub enum Architecture {
     Qwen3,
     /// BitNet b1.58: norms before the output projections, squared ReLU, int8 activations a position.
     BitNet,
+    /// iFairy, also Fairy±i (arXiv:2508.05571): weights and activations are complex numbers.
+    IFairy,
 }
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::BitNet];
+    pub const ALL: [Self; 5] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::BitNet, Self::IFairy];
 
     /// The name in `general.architecture`.
     pub fn name(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Architecture {
             Architecture::Qwen2 => "qwen2",
             Architecture::Qwen3 => "qwen3",
             Architecture::BitNet => "bitnet",
+            Architecture::IFairy => "ifairy",
         }
     }
 
@@ -32,11 +35,29 @@ impl Architecture {
         Self::ALL.into_iter().find(|architecture| architecture.name() == name)
     }
 
-    /// Which channels of a head turn together: llama's files have their rows permuted for neighbours.
+    /// Whether channels are complex numbers. A position then holds all real parts before all imaginary ones, so that
+    /// `n` channels are `2n` floats; a head does so too.
+    pub fn is_complex(self) -> bool {
+        self == Architecture::IFairy
+    }
+
+    /// Which activations share a scale in int8, as in the family's training.
+    pub fn quantization(self) -> Quantization {
+        match self {
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => Quantization::Group,
+            Architecture::BitNet => Quantization::Row,
+            Architecture::IFairy => Quantization::Halves,
+        }
+    }
+
+    /// Which channels of a head turn together: llama's files have their rows permuted for neighbours. (Turning a
+    /// complex head's real and imaginary parts together is the product with e^(i angle).)
     pub fn rope_pairs(self) -> RopePairs {
         match self {
             Architecture::Llama => RopePairs::Adjacent,
-            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet => RopePairs::Halves,
+            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet | Architecture::IFairy => {
+                RopePairs::Halves
+            }
         }
     }
 }
@@ -45,6 +66,9 @@ impl Architecture {
 pub const MAX_POSITIONS: usize = 1 << 20;
 
 /// The shape of a model, by the names of its GGUF keys.
+///
+/// All lengths count floats: what a file of a [complex](Architecture::is_complex) family counts as one channel is two
+/// here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
     /// The family.

@@ -1,9 +1,10 @@
-use super::workspace::Workspace;
+use super::complex::{gather_heads, matmul_parts};
+use super::workspace::{Scratch, Workspace};
 use super::{Architecture, ForwardError, KvCache, Layer, Model};
 use halfpi_kernels::format::Matrix;
 use halfpi_kernels::ops::{
-    Activations, Attention, Int8RowsMut, OpError, Product, Quantization, Rope, add, attention, matmul, relu2_glu,
-    rms_norm, rope, rope_angles, swiglu,
+    Activations, Attention, OpError, Product, Quantization, Rope, add, attention, complex_relu2_glu, complex_rms_norm,
+    matmul, relu2_glu, rms_norm, rope, rope_angles, swap_axes, swiglu,
 };
 use halfpi_kernels::{Backend, Parallel};
 
@@ -102,16 +103,17 @@ impl Model<'_> {
         if wanted > 0 {
             let last = &w.x[(n - wanted) * d..];
             let h = &mut w.h[..last.len()];
-            rms_norm(backend, last, self.output_norm, config.layer_norm_rms_epsilon, h)?;
-            self.linear(
-                runtime,
-                h,
-                &mut w.int8,
-                &mut [Product {
-                    weight: &self.output,
-                    out: logits,
-                }],
-            )?;
+            self.norm(backend, last, self.output_norm, h)?;
+            let mut output = [Product {
+                weight: &self.output,
+                out: logits,
+            }];
+            // iFairy's last matrix is a real one, trained with floats.
+            let quantization = match config.architecture {
+                Architecture::IFairy => Quantization::Group,
+                architecture => architecture.quantization(),
+            };
+            linear(runtime, quantization, h, d, &mut w.scratch, &mut output)?;
         }
         Ok(())
     }
@@ -128,10 +130,11 @@ impl Model<'_> {
     ) -> Result<(), ForwardError> {
         let (config, backend) = (&self.config, runtime.backend);
         let (head_dim, epsilon) = (config.head_dim, config.layer_norm_rms_epsilon);
-        let n = w.x.len() / config.embedding_length;
+        let (d, n) = (config.embedding_length, w.x.len() / config.embedding_length);
+        let quantization = config.architecture.quantization();
 
         let h = &mut w.h[..w.x.len()];
-        rms_norm(backend, w.x, layer.attn_norm, epsilon, h)?;
+        self.norm(backend, w.x, layer.attn_norm, h)?;
         let mut qkv = [
             Product {
                 weight: &layer.attn_q,
@@ -146,7 +149,7 @@ impl Model<'_> {
                 out: w.v,
             },
         ];
-        self.linear(runtime, h, &mut w.int8, &mut qkv)?;
+        linear(runtime, quantization, h, d, &mut w.scratch, &mut qkv)?;
 
         if let Some(biases) = layer.attn_bias {
             for (rows, bias) in [&mut *w.q, w.k, w.v].into_iter().zip(biases) {
@@ -165,6 +168,16 @@ impl Model<'_> {
             rms_norm(backend, w.k, k_norm, epsilon, h)?;
             w.k.copy_from_slice(h);
         }
+        let is_complex = config.architecture.is_complex();
+        if is_complex {
+            for (x, heads) in [
+                (&mut *w.q, config.head_count),
+                (w.k, config.head_count_kv),
+                (w.v, config.head_count_kv),
+            ] {
+                gather_heads(heads, head_dim, x, w.h)?;
+            }
+        }
         let pairs = config.architecture.rope_pairs();
         rope(pairs, w.angles, n, head_dim, w.q)?;
         rope(pairs, w.angles, n, head_dim, w.k)?;
@@ -172,7 +185,8 @@ impl Model<'_> {
         let mut cache = cache.layer(index)?;
         cache.store(backend, first, w.k, w.v)?;
         let h = &mut w.h[..w.q.len()];
-        let scale = 1.0 / libm::sqrtf(head_dim as f32);
+        let channels = if is_complex { head_dim / 2 } else { head_dim };
+        let scale = 1.0 / libm::sqrtf(channels as f32);
         let call = Attention {
             heads: config.head_count,
             first,
@@ -183,18 +197,21 @@ impl Model<'_> {
         };
         attention(backend, runtime.parallel, &mut cache, call)?;
 
-        let mixed = match layer.attn_sub_norm {
-            None => h,
-            Some(sub_norm) => {
-                rms_norm(backend, h, sub_norm, epsilon, w.q)?;
-                &mut *w.q
-            }
-        };
+        let (mut mixed, mut other) = (h, &mut *w.q);
+        if is_complex {
+            swap_axes([config.head_count, 2, channels], mixed, other)?;
+            (mixed, other) = (other, mixed);
+        }
+        if let Some(sub_norm) = layer.attn_sub_norm {
+            self.norm(backend, mixed, sub_norm, other)?;
+            mixed = other;
+        }
         let mut output = [Product {
             weight: &layer.attn_output,
             out: w.delta,
         }];
-        self.linear(runtime, mixed, &mut w.int8, &mut output)
+        let cols = config.query_length();
+        linear(runtime, quantization, mixed, cols, &mut w.scratch, &mut output)
     }
 
     /// `delta = down(act(gate(norm(x))) * up(norm(x)))`.
@@ -204,11 +221,12 @@ impl Model<'_> {
         layer: &Layer<'_>,
         w: &mut Workspace<'_>,
     ) -> Result<(), ForwardError> {
-        let backend = runtime.backend;
-        let epsilon = self.config.layer_norm_rms_epsilon;
+        let (config, backend) = (&self.config, runtime.backend);
+        let (d, ff) = (config.embedding_length, config.feed_forward_length);
+        let quantization = config.architecture.quantization();
 
         let h = &mut w.h[..w.x.len()];
-        rms_norm(backend, w.x, layer.ffn_norm, epsilon, h)?;
+        self.norm(backend, w.x, layer.ffn_norm, h)?;
         let mut gate_up = [
             Product {
                 weight: &layer.ffn_gate,
@@ -219,59 +237,58 @@ impl Model<'_> {
                 out: w.up,
             },
         ];
-        self.linear(runtime, h, &mut w.int8, &mut gate_up)?;
+        linear(runtime, quantization, h, d, &mut w.scratch, &mut gate_up)?;
 
-        match self.config.architecture {
+        match config.architecture {
             Architecture::BitNet => relu2_glu(backend, w.gate, w.up)?,
+            Architecture::IFairy => complex_relu2_glu(ff / 2, w.gate, w.up)?,
             Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => swiglu(backend, w.gate, w.up)?,
         }
         let inner = match layer.ffn_sub_norm {
             None => &mut *w.gate,
             Some(sub_norm) => {
-                rms_norm(backend, w.gate, sub_norm, epsilon, w.up)?;
+                self.norm(backend, w.gate, sub_norm, w.up)?;
                 &mut *w.up
             }
         };
-        self.linear(
-            runtime,
-            inner,
-            &mut w.int8,
-            &mut [Product {
-                weight: &layer.ffn_down,
-                out: w.delta,
-            }],
-        )
+        let mut down = [Product {
+            weight: &layer.ffn_down,
+            out: w.delta,
+        }];
+        linear(runtime, quantization, inner, ff, &mut w.scratch, &mut down)
     }
 
-    /// Multiplies `x` with several weights, quantizing it once if any of them is packed.
-    fn linear(
-        &self,
-        runtime: &Runtime<'_>,
-        x: &[f32],
-        int8: &mut Int8RowsMut<'_>,
-        products: &mut [Product<'_, '_>],
-    ) -> Result<(), ForwardError> {
-        let Some(cols) = products.first().map(|product| product.weight.cols()) else {
-            return Ok(());
-        };
-        let packed = products
-            .iter()
-            .any(|product| matches!(product.weight, Matrix::Packed(_)));
-        let int8 = if packed && runtime.precision == Precision::Int8 {
-            let quantization = match self.config.architecture {
-                Architecture::BitNet => Quantization::Row,
-                Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => Quantization::Group,
-            };
-            Some(int8.quantize(runtime.backend, quantization, x, cols)?)
+    /// `out = norm(x)`, over the channels of the family.
+    fn norm(&self, backend: Backend, x: &[f32], weight: &[f32], out: &mut [f32]) -> Result<(), OpError> {
+        let epsilon = self.config.layer_norm_rms_epsilon;
+        if self.config.architecture.is_complex() {
+            complex_rms_norm(backend, x, weight, epsilon, out)
         } else {
-            None
-        };
-        matmul(
-            runtime.backend,
-            runtime.parallel,
-            &Activations { floats: x, int8 },
-            products,
-        )?;
-        Ok(())
+            rms_norm(backend, x, weight, epsilon, out)
+        }
     }
+}
+
+/// Multiplies `x`, rows of `cols` floats, with several weights, quantizing it once if any of them is packed.
+fn linear(
+    runtime: &Runtime<'_>,
+    quantization: Quantization,
+    x: &[f32],
+    cols: usize,
+    scratch: &mut Scratch<'_>,
+    products: &mut [Product<'_, '_>],
+) -> Result<(), ForwardError> {
+    if quantization == Quantization::Halves && products.iter().any(|product| product.weight.cols() != cols) {
+        return Ok(matmul_parts(runtime, x, cols, scratch, products)?);
+    }
+    let packed = products
+        .iter()
+        .any(|product| matches!(product.weight, Matrix::Packed(_)));
+    let int8 = if packed && runtime.precision == Precision::Int8 {
+        Some(scratch.int8.quantize(runtime.backend, quantization, x, cols)?)
+    } else {
+        None
+    };
+    let x = Activations { floats: x, int8 };
+    Ok(matmul(runtime.backend, runtime.parallel, &x, products)?)
 }

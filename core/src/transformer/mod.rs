@@ -4,6 +4,7 @@
 //! compute from the model's shape, so that a token costs no allocation and cannot run out of memory.
 //! `core/examples/bare.rs` shows how.
 
+mod complex;
 mod config;
 mod error;
 mod forward;

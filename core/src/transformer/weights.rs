@@ -2,6 +2,10 @@ use super::Config;
 use halfpi_kernels::format::Matrix;
 
 /// The weights of one layer, by the names of their GGUF tensors.
+///
+/// In a [complex](super::Architecture::is_complex) family a matrix takes `x` to `W conj(x)`. It is either the real
+/// matrix that does so, from `[re, im]` to `[re, im]`, as packed complex weights are; or, half as wide, the real parts
+/// of its rows followed by the imaginary ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     /// `[embedding_length]`
@@ -16,7 +20,7 @@ pub struct Layer<'a> {
     pub attn_bias: Option<[&'a [f32]; 3]>,
     /// Norms of every head's query and key, `[head_dim]` (qwen3).
     pub attn_qk_norm: Option<[&'a [f32]; 2]>,
-    /// Norm before the output projection (bitnet).
+    /// Norm before the output projection (bitnet, ifairy).
     pub attn_sub_norm: Option<&'a [f32]>,
     /// Output projection: back to `embedding_length`.
     pub attn_output: Matrix<'a>,
@@ -26,7 +30,7 @@ pub struct Layer<'a> {
     pub ffn_gate: Matrix<'a>,
     /// As the gate.
     pub ffn_up: Matrix<'a>,
-    /// Norm before the down projection (bitnet).
+    /// Norm before the down projection (bitnet, ifairy).
     pub ffn_sub_norm: Option<&'a [f32]>,
     /// Back to `embedding_length`.
     pub ffn_down: Matrix<'a>,

@@ -26,9 +26,21 @@ pub(super) struct Workspace<'a> {
     pub angles: &'a mut [[f32; 2]],
     /// Attention scores of every thread.
     pub scores: &'a mut [f32],
-    /// Quantized input of a product.
-    pub int8: Int8RowsMut<'a>,
+    /// What a product needs.
+    pub scratch: Scratch<'a>,
 }
+
+/// Working memory of a product.
+pub(super) struct Scratch<'a> {
+    /// Its quantized input.
+    pub int8: Int8RowsMut<'a>,
+    /// The real products that a complex one is made of: [`PARTS_POSITIONS`] positions.
+    pub parts: &'a mut [f32],
+}
+
+/// Positions that a complex product in parts takes at a time. Enough to be worth reading the weights for; they are
+/// read again for the next ones, while packed complex matrices are products in one piece.
+pub(super) const PARTS_POSITIONS: usize = 8;
 
 /// The widest input of a product.
 fn widest(config: &Config) -> usize {
@@ -38,8 +50,8 @@ fn widest(config: &Config) -> usize {
         .max(config.feed_forward_length)
 }
 
-/// Lengths, in floats, of the buffers in the order of [`Workspace`]'s fields, int8's four last.
-fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usize; 14] {
+/// Lengths, in floats, of the buffers in the order of [`Workspace`]'s fields.
+fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usize; 15] {
     let (d, q, kv, ff) = (
         config.embedding_length,
         config.query_length(),
@@ -49,6 +61,13 @@ fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usi
     // A shape that no memory can hold gives lengths that no memory has.
     let rows = |length: usize| n.saturating_mul(length);
     let groups = rows(widest(config).div_ceil(GROUP));
+    let parts = if config.architecture.is_complex() {
+        n.min(PARTS_POSITIONS)
+            .saturating_mul(widest(config).max(kv))
+            .saturating_mul(2)
+    } else {
+        0
+    };
     [
         rows(d),
         rows(d.max(q)),
@@ -64,6 +83,7 @@ fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usi
         groups,
         groups,
         groups,
+        parts,
     ]
     .map(|length| length.div_ceil(ALIGN).saturating_mul(ALIGN))
 }
@@ -121,11 +141,14 @@ impl<'a> Workspace<'a> {
             up: &mut next()[..n * ff],
             angles: &mut bytemuck::cast_slice_mut(next())[..n * config.rope_dimension_count / 2],
             scores: next(),
-            int8: Int8RowsMut {
-                codes: bytemuck::cast_slice_mut(next()),
-                scales: next(),
-                sums: next(),
-                offsets: bytemuck::cast_slice_mut(next()),
+            scratch: Scratch {
+                int8: Int8RowsMut {
+                    codes: bytemuck::cast_slice_mut(next()),
+                    scales: next(),
+                    sums: next(),
+                    offsets: bytemuck::cast_slice_mut(next()),
+                },
+                parts: next(),
             },
         })
     }

@@ -87,6 +87,7 @@ impl Checkpoint {
             Architecture::Qwen2 => ("Qwen2ForCausalLM", "silu"),
             Architecture::Qwen3 => ("Qwen3ForCausalLM", "silu"),
             Architecture::BitNet => ("BitNetForCausalLM", "relu2"),
+            Architecture::IFairy => unimplemented!("its checkpoints are not imported"),
         };
         Self {
             config: json!({

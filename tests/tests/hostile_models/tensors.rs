@@ -11,7 +11,7 @@ fn every_tensor_is_needed() {
     for architecture in Architecture::ALL {
         for name in model(architecture, "q4_0").names() {
             let file = model(architecture, "q4_0").without_tensor(&name).bytes();
-            if name == "output.weight" {
+            if name == "output.weight" && !architecture.is_complex() {
                 // The embedding takes its place, as in models that never had one.
                 generate(&load(file).unwrap()).unwrap();
             } else {

@@ -77,7 +77,8 @@ impl SyntheticModel {
             architecture,
             block_count: 2,
             embedding_length: 64,
-            feed_forward_length: 160,
+            // Packed matrices take channels by 32, and complex ones are two floats each.
+            feed_forward_length: if architecture.is_complex() { 192 } else { 160 },
             head_count: 4,
             head_count_kv: 2,
             head_dim: 16,
@@ -216,7 +217,7 @@ impl SyntheticModel {
         match self.config.architecture {
             Architecture::Llama => "smollm",
             Architecture::Qwen2 | Architecture::Qwen3 => "qwen2",
-            Architecture::BitNet => "llama-bpe",
+            Architecture::BitNet | Architecture::IFairy => "llama-bpe",
         }
     }
 
@@ -253,7 +254,12 @@ impl SyntheticModel {
         ));
         for block in 0..config.block_count {
             let layer = |name: &str, storage, rows, cols| {
-                matrix(format!("blk.{block}.{name}.weight"), storage, rows, cols, 1.0)
+                let mut tensor = matrix(format!("blk.{block}.{name}.weight"), storage, rows, cols, 1.0);
+                if config.architecture.is_complex() {
+                    // In parts: the rows' real parts, then their imaginary ones.
+                    tensor.cols /= 2;
+                }
+                tensor
             };
             tensors.extend([
                 layer("attn_q", self.attention, q, d),
@@ -296,7 +302,7 @@ impl SyntheticModel {
                     push("attn_q_norm.weight", config.head_dim, 1.0);
                     push("attn_k_norm.weight", config.head_dim, 1.0);
                 }
-                Architecture::BitNet => {
+                Architecture::BitNet | Architecture::IFairy => {
                     push("attn_sub_norm.weight", q, 1.0);
                     push("ffn_sub_norm.weight", config.feed_forward_length, 1.0);
                 }

@@ -3,7 +3,7 @@
 use super::SyntheticModel;
 use crate::transformer::{Architecture, Config};
 
-/// A known model. All of them use the embedding matrix for the output too.
+/// A known model. All of them but the complex ones use the embedding matrix for the output too.
 pub(super) struct Shape {
     pub name: &'static str,
     architecture: Architecture,
@@ -20,12 +20,14 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn model(&self) -> SyntheticModel {
-        let head_dim = self.hidden / self.heads;
+        // A config counts floats, these shapes channels.
+        let floats = if self.architecture.is_complex() { 2 } else { 1 };
+        let head_dim = floats * self.hidden / self.heads;
         let config = Config {
             architecture: self.architecture,
             block_count: self.layers,
-            embedding_length: self.hidden,
-            feed_forward_length: self.feed_forward,
+            embedding_length: floats * self.hidden,
+            feed_forward_length: floats * self.feed_forward,
             head_count: self.heads,
             head_count_kv: self.kv_heads,
             head_dim,
@@ -36,7 +38,7 @@ impl Shape {
             rope_scale: 1.0,
             rope_dimension_count: head_dim,
         };
-        SyntheticModel::new(config, true)
+        SyntheticModel::new(config, !self.architecture.is_complex())
     }
 }
 
@@ -105,6 +107,19 @@ pub(super) const SHAPES: &[Shape] = &[
         vocabulary: 128_256,
         context: 4096,
         rope_base: 500_000.0,
+        epsilon: 1e-5,
+    },
+    Shape {
+        name: "ifairy-700m",
+        architecture: Architecture::IFairy,
+        hidden: 1536,
+        feed_forward: 4096,
+        layers: 24,
+        heads: 16,
+        kv_heads: 16,
+        vocabulary: 32000,
+        context: 2048,
+        rope_base: 10_000.0,
         epsilon: 1e-5,
     },
 ];

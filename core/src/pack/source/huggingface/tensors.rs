@@ -74,7 +74,7 @@ impl Import<'_, '_> {
             Architecture::Llama => Transform::RopePairs {
                 head_dim: config.head_dim,
             },
-            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet => Transform::None,
+            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet | Architecture::IFairy => Transform::None,
         };
         let mut add = |to: &str, from: &str, shape: &[usize], transform| {
             let from = format!("model.layers.{block}.{from}");
@@ -115,7 +115,7 @@ impl Import<'_, '_> {
                     Transform::None,
                 )?;
             }
-            Architecture::BitNet => {
+            Architecture::BitNet | Architecture::IFairy => {
                 add(
                     "attn_sub_norm.weight",
                     "self_attn.attn_sub_norm.weight",
