@@ -359,5 +359,14 @@ fn format_name(codes: Codes) -> String {
         Codes::Codebook4(tables::PHI) => "phi4".into(),
         Codes::Codebook4(tables::PHI_ADDITIVE) => "phi4-additive".into(),
         Codes::Codebook4(_) => "codebook4".into(),
+        Codes::Int6 => "q6".into(),
+        Codes::Codebook5(_) => "phi5".into(),
+        Codes::Codebook2(tables::TERNARY) => "ternary".into(),
+        Codes::Codebook2(_) => "halfpi2".into(),
+        Codes::Trits => "ternary-dense".into(),
+        Codes::PhasePair { stages: 1 } => "phase-t1".into(),
+        Codes::PhasePair { .. } => "phase-t2".into(),
+        Codes::PhaseAxis { .. } => "phase-magnitude".into(),
+        Codes::PhaseComplex => "phase-complex".into(),
     }
 }

@@ -88,14 +88,14 @@ fn products(clock: &Clock, backends: &[Backend]) {
     let mut out = vec![0.0; POSITIONS * ROWS];
     let groups = x.len() / 32;
     let (mut codes, mut scales) = (vec![0; x.len()], vec![0.0; groups]);
-    let (mut sums, mut offsets) = (vec![0.0; groups], vec![0; groups]);
+    let (mut sums, mut running_sums) = (vec![0.0; groups], vec![0; groups]);
     let mut run = |backend: Backend, weights: &[Matrix<'_>], positions: usize| {
         let floats = &x[..positions * COLS];
         let mut rows = Int8RowsMut {
             codes: &mut codes,
             scales: &mut scales,
             sums: &mut sums,
-            offsets: &mut offsets,
+            running_sums: &mut running_sums,
         };
         let int8 = rows.quantize(backend, Quantization::Group, floats, COLS).unwrap();
         let x = Activations {

@@ -199,7 +199,7 @@ struct Input {
     codes: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<f32>,
-    offsets: Vec<i32>,
+    running_sums: Vec<i32>,
     out: Vec<f32>,
 }
 
@@ -216,7 +216,7 @@ impl Input {
             codes: vec![0; length],
             scales: vec![0.0; groups],
             sums: vec![0.0; groups],
-            offsets: vec![0; groups],
+            running_sums: vec![0; groups],
             out: vec![0.0; rows * positions],
         }
     }
@@ -227,7 +227,7 @@ impl Input {
             codes: &mut self.codes,
             scales: &mut self.scales,
             sums: &mut self.sums,
-            offsets: &mut self.offsets,
+            running_sums: &mut self.running_sums,
         };
         let int8 = rows.quantize(backend, Quantization::Group, &self.floats, self.cols)?;
         let x = Activations {

@@ -77,7 +77,7 @@ fn page(output: &Path, report: &PackReport) -> Outcome<String> {
 
 /// How often each code occurs, in the order of the values they stand for.
 fn histogram(packed: &Packed<'_>) -> Vec<u64> {
-    let mut counts = [0u64; 256];
+    let mut counts = [0u64; 512];
     for row in 0..packed.rows() {
         for col in 0..packed.cols() {
             if let Ok(code) = packed.code(row, col) {
@@ -95,6 +95,7 @@ fn histogram(packed: &Packed<'_>) -> Vec<u64> {
             codes.sort_by_key(|&code| table[code]);
             codes.into_iter().map(|code| counts[code]).collect()
         }
+        codes => counts[..codes.count() as usize].to_vec(),
     }
 }
 

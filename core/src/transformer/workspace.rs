@@ -146,7 +146,7 @@ impl<'a> Workspace<'a> {
                     codes: bytemuck::cast_slice_mut(next()),
                     scales: next(),
                     sums: next(),
-                    offsets: bytemuck::cast_slice_mut(next()),
+                    running_sums: bytemuck::cast_slice_mut(next()),
                 },
                 parts: next(),
             },

@@ -12,12 +12,12 @@ use core::ops::Range;
 pub(crate) struct Kernels {
     pub name: &'static str,
     pub supported: fn() -> bool,
-    /// One column: rows of `tiles` of `w x` to `out`.
-    pub matvec: unsafe fn(w: &Packed<'_>, x: &Int8Rows<'_>, column: usize, tiles: Range<usize>, out: *mut f32),
+    /// One column: rows of `units` of `w x` to `out`.
+    pub matvec: unsafe fn(w: &Packed<'_>, x: &Int8Rows<'_>, column: usize, units: Range<usize>, out: *mut f32),
     /// Many columns: column `c`'s results to `out + c * rows`.
-    pub matmul: unsafe fn(w: &Packed<'_>, x: &Int8Rows<'_>, tiles: Range<usize>, out: *mut f32),
+    pub matmul: unsafe fn(w: &Packed<'_>, x: &Int8Rows<'_>, units: Range<usize>, out: *mut f32),
     /// Packed weights, float activations.
-    pub matmul_f32: unsafe fn(w: &Packed<'_>, x: &[f32], tiles: Range<usize>, out: *mut f32),
+    pub matmul_f32: unsafe fn(w: &Packed<'_>, x: &[f32], units: Range<usize>, out: *mut f32),
     /// Float weights, float activations.
     pub matmul_dense: unsafe fn(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32),
     /// One row of activations to int8.
@@ -42,9 +42,9 @@ pub(crate) struct Kernels {
 macro_rules! kernels {
     ($name:literal, $simd:ty, features: [$($feature:literal),*], columns: $columns:literal, supported: $supported:expr) => {
         $crate::arch::kernels::kernels!(@functions $simd, [$($feature),*], $columns,
-            matvec(w: &Packed<'_>, x: &Int8Rows<'_>, column: usize, tiles: Range<usize>, out: *mut f32) = ops::matvec::<$simd>;
-            matmul(w: &Packed<'_>, x: &Int8Rows<'_>, tiles: Range<usize>, out: *mut f32) = ops::matmul::<$simd, $columns>;
-            matmul_f32(w: &Packed<'_>, x: &[f32], tiles: Range<usize>, out: *mut f32) = ops::matmul_f32::<$simd>;
+            matvec(w: &Packed<'_>, x: &Int8Rows<'_>, column: usize, units: Range<usize>, out: *mut f32) = ops::matvec::<$simd>;
+            matmul(w: &Packed<'_>, x: &Int8Rows<'_>, units: Range<usize>, out: *mut f32) = ops::matmul::<$simd, $columns>;
+            matmul_f32(w: &Packed<'_>, x: &[f32], units: Range<usize>, out: *mut f32) = ops::matmul_f32::<$simd>;
             matmul_dense(w: &Dense<'_>, x: &[f32], rows: Range<usize>, out: *mut f32) = ops::matmul_dense::<$simd>;
             quantize(x: &[f32], per_row: bool, out: QuantizeOut<'_>) = ops::quantize::<$simd>;
             rms_norm(x: &[f32], weight: &[f32], channels: usize, epsilon: f32, out: &mut [f32]) = ops::rms_norm::<$simd>;

@@ -5,6 +5,7 @@
 #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
 mod aarch64;
 mod kernels;
+pub(crate) mod products;
 mod scalar;
 pub(crate) mod simd;
 #[cfg(target_arch = "x86_64")]

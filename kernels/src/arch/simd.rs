@@ -1,6 +1,4 @@
-//! Sixteen float lanes, and the integer dot products that feed them.
-
-use crate::format::GROUP;
+//! Sixteen float lanes.
 
 /// Sixteen f32 lanes of one instruction set.
 ///
@@ -53,25 +51,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(self) -> f32;
     /// The largest lane. No lane is NaN.
     unsafe fn max_lane(self) -> f32;
-
-    /// For each of 16 rows, the dot product of a group of 8-bit codes (512 bytes, as [`format`](crate::format)
-    /// orders them) with 32 activations in -127..=127. `offset` is -128 times the sum of the activations, for
-    /// instructions that want unsigned weights.
-    unsafe fn dot8(codes: *const u8, x: *const i8, offset: i32) -> Self;
-
-    /// The same for 4-bit codes (256 bytes), looked up in `table`.
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8, offset: i32) -> Self;
-
-    /// Turns a group of 4-bit codes (256 bytes) into 8-bit codes (512 bytes) by `table`.
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8);
-
-    /// [`dot8`](Simd::dot8) with `N` columns of activations, `stride` bytes apart: the inner loop of prefill.
-    unsafe fn dot8_columns<const N: usize>(
-        codes: *const u8,
-        x: *const i8,
-        stride: usize,
-        offsets: [i32; N],
-    ) -> [Self; N];
 
     /// Asks for the cache line at `address`, which may lie outside any object.
     #[inline(always)]
@@ -134,8 +113,3 @@ pub(crate) trait Simd: Copy {
         }
     }
 }
-
-/// Groups of 4-bit codes take this many bytes.
-pub(crate) const GROUP4_BYTES: usize = 16 * GROUP / 2;
-/// Groups of 8-bit codes take this many bytes.
-pub(crate) const GROUP8_BYTES: usize = 16 * GROUP;

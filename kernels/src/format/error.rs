@@ -32,6 +32,13 @@ pub enum FormatError {
         /// Inputs.
         cols: usize,
     },
+    /// The real form of complex weights has an even number of rows and a multiple of 64 columns.
+    Complex {
+        /// Outputs.
+        rows: usize,
+        /// Inputs.
+        cols: usize,
+    },
     /// A row index past the end.
     OutOfRange {
         /// What was asked for.
@@ -63,6 +70,12 @@ impl fmt::Display for FormatError {
                 write!(
                     f,
                     "scales for groups of {group} do not fit {cols} columns (32 times a power of two, or a row)"
+                )
+            }
+            FormatError::Complex { rows, cols } => {
+                write!(
+                    f,
+                    "complex weights need an even number of rows and 64 n columns, not {rows} and {cols}"
                 )
             }
             FormatError::OutOfRange { index, len } => write!(f, "row {index} of a matrix with {len} rows"),

@@ -3,14 +3,19 @@
 //! A matrix has `rows` outputs and `cols` inputs: `y = W x`. It is either [`Dense`] (floats, row by row) or
 //! [`Packed`] (small codes in tiles of 16 rows, with scales). `stock` turns llama.cpp's block types into packed ones.
 
+pub(crate) mod codes;
 mod dense;
 mod error;
+mod layout;
 mod packed;
 pub mod stock;
+pub mod tables;
 
+pub use codes::Codes;
 pub use dense::{Dense, Float};
 pub use error::FormatError;
-pub use packed::{Codes, HEADER_BYTES, Layout, Packed, ScaleGroup, tables};
+pub use layout::{HEADER_BYTES, Layout, ScaleGroup};
+pub use packed::Packed;
 
 /// Columns that share one activation scale, and the step in which every packed matrix is wide.
 pub const GROUP: usize = 32;

@@ -69,10 +69,7 @@ impl Stock {
                 len: rows.div_ceil(TILE_ROWS),
             });
         }
-        let (tile_codes, tile_scales) = (
-            TILE_ROWS * cols * layout.codes().bits() / 8,
-            TILE_ROWS * cols / GROUP * 2,
-        );
+        let (tile_codes, tile_scales) = (layout.unit_bytes(), layout.tile_scale_bytes());
         expect("codes", tiles.len() * tile_codes, codes.len())?;
         expect("scales", tiles.len() * tile_scales, scales.len())?;
         let minima_len = if self == Stock::Q4_1 { scales.len() } else { 0 };

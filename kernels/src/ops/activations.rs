@@ -11,7 +11,7 @@ pub enum Quantization {
     Group,
     /// The whole position: for models trained so (BitNet b1.58, arXiv:2402.17764, section 2).
     Row,
-    /// Each half of a position: complex channels, real and imaginary parts apart (iFairy, arXiv:2508.05571).
+    /// Each half of the position: real and imaginary parts (iFairy, arXiv:2508.05571, section 3).
     Halves,
 }
 
@@ -19,14 +19,18 @@ pub enum Quantization {
 #[derive(Clone, Copy, Debug)]
 pub struct Int8Rows<'a> {
     pub(crate) cols: usize,
+    /// Groups from a position's start on that share a scale.
+    pub(crate) shared: usize,
+    /// Where the second half of a position begins to count anew, in groups; 0 if it does not.
+    pub(crate) second: usize,
     /// `[position][cols]`, in -127..=127.
     pub(crate) codes: &'a [i8],
     /// `[position][cols / 32]`.
     pub(crate) scales: &'a [f32],
     /// Scale times the sum of a group's codes: what a weight group's minimum is multiplied with.
     pub(crate) sums: &'a [f32],
-    /// -128 times the sum of a group's codes: takes back the bias of unsigned weights.
-    pub(crate) offsets: &'a [i32],
+    /// Sums of the codes of a position, or of its half, up to and with each group.
+    pub(crate) running_sums: &'a [i32],
 }
 
 impl Int8Rows<'_> {
@@ -38,23 +42,42 @@ impl Int8Rows<'_> {
     /// The same numbers as twice as many positions of half the length: real and imaginary parts one after the other.
     ///
     /// # Errors
-    /// [`OpError`] if half a position is no multiple of 32.
+    /// [`OpError`] if they were not quantized by [`Quantization::Halves`].
     pub fn halves(self) -> Result<Self, OpError> {
-        let cols = self.cols / 2;
-        check_cols(cols)?;
-        Ok(Self { cols, ..self })
+        OpError::exact("halves: groups of a half", self.cols / GROUP / 2, self.second)?;
+        Ok(Self {
+            cols: self.cols / 2,
+            second: 0,
+            ..self
+        })
     }
-}
 
-fn check_cols(cols: usize) -> Result<(), OpError> {
-    if cols > 0 && cols.is_multiple_of(GROUP) {
-        return Ok(());
+    /// The sum of the codes of groups `start..end` of the position whose groups begin at `first`.
+    ///
+    /// # Safety
+    /// The position has these groups, `start < end`, and both lie in one half of halves.
+    #[inline(always)]
+    pub(crate) unsafe fn sum(&self, first: usize, start: usize, end: usize) -> i32 {
+        // SAFETY: as this function's contract.
+        unsafe {
+            let before = if start == 0 || start == self.second {
+                0
+            } else {
+                *self.running_sums.get_unchecked(first + start - 1)
+            };
+            self.running_sums.get_unchecked(first + end - 1).wrapping_sub(before)
+        }
     }
-    Err(OpError {
-        what: "quantize: cols, a multiple of 32",
-        expected: GROUP,
-        found: cols,
-    })
+
+    /// A group's scale.
+    ///
+    /// # Safety
+    /// It is there.
+    #[inline(always)]
+    pub(crate) unsafe fn scale(&self, group: usize) -> f32 {
+        // SAFETY: as this function's contract.
+        unsafe { *self.scales.get_unchecked(group) }
+    }
 }
 
 /// Memory for [`Int8Rows`], reused for every product of a model.
@@ -67,15 +90,15 @@ pub struct Int8RowsMut<'a> {
     /// As `scales`.
     pub sums: &'a mut [f32],
     /// As `scales`.
-    pub offsets: &'a mut [i32],
+    pub running_sums: &'a mut [i32],
 }
 
-/// Where one quantized row goes.
+/// Where one quantized row (or half) goes.
 pub struct QuantizeOut<'a> {
     codes: &'a mut [i8],
     scales: &'a mut [f32],
     sums: &'a mut [f32],
-    offsets: &'a mut [i32],
+    running_sums: &'a mut [i32],
 }
 
 impl Int8RowsMut<'_> {
@@ -84,8 +107,7 @@ impl Int8RowsMut<'_> {
     /// NaN becomes code 127; infinities make the scale infinite, so that they show in the result.
     ///
     /// # Errors
-    /// [`OpError`] if `cols` (or half of it, for [`Quantization::Halves`]) is not a multiple of 32, `x` not a whole
-    /// number of rows, or this memory too small.
+    /// [`OpError`] if `cols` is not a multiple of 32 (of 64 for halves), `x` not a whole number of rows, or this memory too small.
     pub fn quantize(
         &mut self,
         backend: Backend,
@@ -93,37 +115,51 @@ impl Int8RowsMut<'_> {
         x: &[f32],
         cols: usize,
     ) -> Result<Int8Rows<'_>, OpError> {
-        let (len, per_row) = match quantization {
-            Quantization::Group => (cols, false),
-            Quantization::Row => (cols, true),
-            // Half of an odd number of columns would leave one out.
-            Quantization::Halves => (if cols.is_multiple_of(2) { cols / 2 } else { 0 }, true),
-        };
-        check_cols(len)?;
+        if cols == 0 || !cols.is_multiple_of(GROUP) {
+            return Err(OpError {
+                what: "quantize: cols, a multiple of 32",
+                expected: GROUP,
+                found: cols,
+            });
+        }
+        let parts = if quantization == Quantization::Halves { 2 } else { 1 };
+        if !cols.is_multiple_of(parts * GROUP) {
+            return Err(OpError {
+                what: "quantize: cols, a multiple of 64",
+                expected: 2 * GROUP,
+                found: cols,
+            });
+        }
         OpError::exact("quantize: x", x.len() / cols * cols, x.len())?;
         let groups = x.len() / GROUP;
         OpError::at_least("quantize: codes", x.len(), self.codes.len())?;
         OpError::at_least("quantize: scales", groups, self.scales.len())?;
         OpError::at_least("quantize: sums", groups, self.sums.len())?;
-        OpError::at_least("quantize: offsets", groups, self.offsets.len())?;
-        let row_groups = len / GROUP;
-        for (row, x) in x.chunks_exact(len).enumerate() {
-            let groups = row * row_groups..(row + 1) * row_groups;
+        OpError::at_least("quantize: running sums", groups, self.running_sums.len())?;
+        let (part_cols, part_groups) = (cols / parts, cols / parts / GROUP);
+        for (part, x) in x.chunks_exact(part_cols).enumerate() {
+            let groups = part * part_groups..(part + 1) * part_groups;
             let out = QuantizeOut {
-                codes: &mut self.codes[row * len..(row + 1) * len],
+                codes: &mut self.codes[part * part_cols..(part + 1) * part_cols],
                 scales: &mut self.scales[groups.clone()],
                 sums: &mut self.sums[groups.clone()],
-                offsets: &mut self.offsets[groups],
+                running_sums: &mut self.running_sums[groups],
             };
-            // SAFETY: `out` holds a row, and `Backend` exists only for instruction sets that are present.
-            unsafe { (backend.kernels().quantize)(x, per_row, out) };
+            // SAFETY: `out` holds the part, and `Backend` exists only for instruction sets that are present.
+            unsafe { (backend.kernels().quantize)(x, quantization != Quantization::Group, out) };
         }
         Ok(Int8Rows {
             cols,
+            shared: if quantization == Quantization::Group {
+                1
+            } else {
+                part_groups
+            },
+            second: if parts == 2 { part_groups } else { 0 },
             codes: &self.codes[..x.len()],
             scales: &self.scales[..groups],
             sums: &self.sums[..groups],
-            offsets: &self.offsets[..groups],
+            running_sums: &self.running_sums[..groups],
         })
     }
 }
@@ -143,7 +179,7 @@ pub struct Activations<'a> {
 pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: QuantizeOut<'_>) {
     // SAFETY: every pointer below is at a whole group of 32 within its slice.
     unsafe {
-        let mut row_max = V::splat(0.0);
+        let (mut row_max, mut running_sum) = (V::splat(0.0), 0i32);
         if per_row {
             for group in x.chunks_exact(GROUP) {
                 row_max = absmax(group.as_ptr(), row_max);
@@ -167,7 +203,8 @@ pub(crate) unsafe fn quantize_row<V: Simd>(x: &[f32], per_row: bool, out: Quanti
             let scale = max / 127.0;
             out.scales[g] = scale;
             out.sums[g] = scale * sum;
-            out.offsets[g] = sum as i32 * -128;
+            running_sum = running_sum.wrapping_add(sum as i32);
+            out.running_sums[g] = running_sum;
         }
     }
 }

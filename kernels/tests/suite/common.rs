@@ -1,6 +1,6 @@
 //! What the tests share: random numbers, matrices, buffers, and comparison bit for bit.
 
-use halfpi_kernels::format::{Codes, GROUP, Layout, Matrix, Packed, ScaleGroup, tables};
+use halfpi_kernels::format::{Codes, FormatError, GROUP, Layout, Matrix, Packed, ScaleGroup, tables};
 use halfpi_kernels::ops::{Activations, Int8RowsMut, Product, Quantization, matmul};
 use halfpi_kernels::{Backend, Parallel};
 
@@ -66,11 +66,40 @@ pub struct Spec {
     pub codes: Codes,
     pub scales: ScaleGroup,
     pub minima: bool,
+    pub f32_scales: bool,
 }
 
-/// The packed formats that fit `cols` columns: each kind of code with each kind of scale.
-pub fn specs(cols: usize) -> Vec<Spec> {
+impl Spec {
+    /// The layout of a matrix of this shape, if it can have one.
+    pub fn layout(&self, rows: usize, cols: usize) -> Result<Layout, FormatError> {
+        let layout = Layout::new(rows, cols, self.codes, self.scales, self.minima)?;
+        Ok(if self.f32_scales {
+            layout.with_f32_scales()
+        } else {
+            layout
+        })
+    }
+}
+
+/// The packed formats that fit the shape: each kind of code with each kind of scale.
+pub fn specs(rows: usize, cols: usize) -> Vec<Spec> {
+    // The √φ ladder: 16 levels of each sign.
+    let wide: [i8; 32] = core::array::from_fn(|i| {
+        let level = (127.0 / 1.272_019_6f32.powi(15 - (i as i32 & 15))).round() as i8;
+        if i < 16 { level } else { -level }
+    });
     let codes = [
+        (Codes::Int6, false),
+        (Codes::Int6, true),
+        (Codes::Codebook5(wide), false),
+        (Codes::Codebook2(tables::TERNARY), false),
+        (Codes::Codebook2(tables::ODD2), true),
+        (Codes::Trits, false),
+        (Codes::PhasePair { stages: 1 }, false),
+        (Codes::PhasePair { stages: 2 }, false),
+        (Codes::PhaseAxis { magnitudes: true }, false),
+        (Codes::PhaseAxis { magnitudes: false }, false),
+        (Codes::PhaseComplex, false),
         (Codes::Int8, false),
         (Codes::Int8, true),
         (Codes::Codebook4(tables::Q4_0), false),
@@ -78,11 +107,20 @@ pub fn specs(cols: usize) -> Vec<Spec> {
         (Codes::Codebook4(tables::IQ4_NL), false),
         (Codes::Codebook4(tables::PHI), false),
     ];
-    let groups = [32, 64, 128].map(ScaleGroup::Columns);
-    let scales = groups.into_iter().chain([ScaleGroup::Row]);
+    let groups = [32, 64, 128, 1024].map(|group| (ScaleGroup::Columns(group), group == 64));
+    let scales = groups
+        .into_iter()
+        .chain([(ScaleGroup::Row, false), (ScaleGroup::Row, true)]);
     scales
-        .flat_map(|scales| codes.map(|(codes, minima)| Spec { codes, scales, minima }))
-        .filter(|spec| Layout::new(1, cols, spec.codes, spec.scales, spec.minima).is_ok())
+        .flat_map(|(scales, f32_scales)| {
+            codes.map(|(codes, minima)| Spec {
+                codes,
+                scales,
+                minima,
+                f32_scales,
+            })
+        })
+        .filter(|spec| spec.layout(rows, cols).is_ok())
         .collect()
 }
 
@@ -95,7 +133,7 @@ pub struct Weights {
 
 impl Weights {
     pub fn new(rng: &mut Rng, spec: Spec, rows: usize, cols: usize) -> Self {
-        let layout = Layout::new(rows, cols, spec.codes, spec.scales, spec.minima).unwrap();
+        let layout = spec.layout(rows, cols).unwrap();
         let codes = rng.bytes(layout.codes_bytes());
         Weights::with_codes(rng, layout, &codes)
     }
@@ -105,8 +143,16 @@ impl Weights {
         let mut memory = vec![0; layout.bytes() + 2];
         let start = 1 - memory.as_ptr().addr() % 2;
         memory[start..start + codes.len()].copy_from_slice(codes);
-        for pair in memory[start + codes.len()..start + layout.bytes()].chunks_exact_mut(2) {
-            pair.copy_from_slice(&rng.scale());
+        let scales = memory[start + codes.len()..start + layout.bytes()].chunks_exact_mut(layout.scale_bytes());
+        for scale in scales {
+            let half = rng.scale();
+            if layout.has_f32_scales() {
+                // With more bits than an f16 has.
+                let wide = half::f16::from_le_bytes(half).to_f32() * (1.0 + rng.float() / 4.0);
+                scale.copy_from_slice(&wide.to_le_bytes());
+            } else {
+                scale.copy_from_slice(&half);
+            }
         }
         Weights { layout, memory, start }
     }
@@ -126,7 +172,7 @@ pub struct Int8 {
     pub codes: Vec<i8>,
     pub scales: Vec<f32>,
     pub sums: Vec<f32>,
-    pub offsets: Vec<i32>,
+    pub running_sums: Vec<i32>,
 }
 
 impl Int8 {
@@ -135,7 +181,7 @@ impl Int8 {
             codes: vec![0; len],
             scales: vec![0.0; len / GROUP],
             sums: vec![0.0; len / GROUP],
-            offsets: vec![0; len / GROUP],
+            running_sums: vec![0; len / GROUP],
         }
     }
 
@@ -144,7 +190,7 @@ impl Int8 {
             codes: &mut self.codes,
             scales: &mut self.scales,
             sums: &mut self.sums,
-            offsets: &mut self.offsets,
+            running_sums: &mut self.running_sums,
         }
     }
 

@@ -179,7 +179,7 @@ fn halves_have_scales_of_their_own() {
     for backend in backends() {
         let halves = Int8::of(backend, Quantization::Halves, &x, cols);
         let rows = Int8::of(backend, Quantization::Row, &x, cols / 2);
-        assert_eq!((&halves.codes, &halves.offsets), (&rows.codes, &rows.offsets));
+        assert_eq!((&halves.codes, &halves.running_sums), (&rows.codes, &rows.running_sums));
         assert_eq!((&halves.scales, &halves.sums), (&rows.scales, &rows.sums));
         for (x, scales) in x.chunks(cols / 2).zip(halves.scales.chunks(3)) {
             let largest = x.iter().fold(0f32, |max, x| max.max(x.abs()));
@@ -210,12 +210,12 @@ fn what_does_not_fit_is_refused() {
     refused(odd, "weight");
     refused(complex_rms_norm(Backend::scalar(), &[], &[], 1.0, &mut []), "x");
 
-    let (mut codes, mut scales, mut sums, mut offsets) = ([0; 192], [0.0; 6], [0.0; 6], [0; 6]);
+    let (mut codes, mut scales, mut sums, mut running_sums) = ([0; 192], [0.0; 6], [0.0; 6], [0; 6]);
     let mut rows = Int8RowsMut {
         codes: &mut codes,
         scales: &mut scales,
         sums: &mut sums,
-        offsets: &mut offsets,
+        running_sums: &mut running_sums,
     };
     let mut quantize = |cols: usize| {
         let rows = rows.quantize(Backend::scalar(), Quantization::Halves, &[0.0; 192], cols);

@@ -34,12 +34,12 @@ fn elementwise() {
 fn quantize() {
     let quantize = |x: usize, cols: usize, lens: [usize; 4]| {
         let (mut codes, mut scales) = (vec![0; lens[0]], vec![0.0; lens[1]]);
-        let (mut sums, mut offsets) = (vec![0.0; lens[2]], vec![0; lens[3]]);
+        let (mut sums, mut running_sums) = (vec![0.0; lens[2]], vec![0; lens[3]]);
         let mut rows = Int8RowsMut {
             codes: &mut codes,
             scales: &mut scales,
             sums: &mut sums,
-            offsets: &mut offsets,
+            running_sums: &mut running_sums,
         };
         let x = vec![0.0; x];
         rows.quantize(Backend::scalar(), Quantization::Group, &x, cols)
@@ -54,7 +54,7 @@ fn quantize() {
     assert_refused(quantize(128, 64, [127, 4, 4, 4]), "codes");
     assert_refused(quantize(128, 64, [128, 3, 4, 4]), "scales");
     assert_refused(quantize(128, 64, [128, 4, 3, 4]), "sums");
-    assert_refused(quantize(128, 64, [128, 4, 4, 3]), "offsets");
+    assert_refused(quantize(128, 64, [128, 4, 4, 3]), "running sums");
 }
 
 #[test]
@@ -63,12 +63,12 @@ fn products() {
     let weight = Matrix::Dense(Dense::new(5, 64, Float::F32, &bytes).unwrap());
     let run = |x: usize, out: usize, int8: Option<(usize, usize)>| {
         let (floats, mut out) = (vec![0.0; x], vec![0.0; out]);
-        let (mut codes, mut scales, mut sums, mut offsets) = ([0; 256], [0.0; 8], [0.0; 8], [0; 8]);
+        let (mut codes, mut scales, mut sums, mut running_sums) = ([0; 256], [0.0; 8], [0.0; 8], [0; 8]);
         let mut rows = Int8RowsMut {
             codes: &mut codes,
             scales: &mut scales,
             sums: &mut sums,
-            offsets: &mut offsets,
+            running_sums: &mut running_sums,
         };
         let int8 = int8.map(|(x, cols)| {
             rows.quantize(Backend::scalar(), Quantization::Group, &vec![0.0; x], cols)

@@ -139,11 +139,23 @@ fn stock_packing_refuses_other_lengths() {
     assert_eq!(stock.layout(20, 65), Err(FormatError::Columns { cols: 65 }));
 }
 
+/// Codes that each belong to one weight.
+fn plain_codes() -> [Codes; 6] {
+    [
+        Codes::Int8,
+        Codes::Int6,
+        Codes::Codebook5(core::array::from_fn(|i| (i as i16 * 7 - 100) as i8)),
+        Codes::Codebook4(tables::PHI),
+        Codes::Codebook2(tables::TERNARY),
+        Codes::Trits,
+    ]
+}
+
 #[test]
 fn codes_are_read_where_they_were_written() {
     let mut rng = Rng::new(62);
     let (rows, cols) = (19, 64);
-    for codes in [Codes::Int8, Codes::Codebook4(tables::PHI)] {
+    for codes in plain_codes() {
         let layout = Layout::new(rows, cols, codes, ScaleGroup::Row, false).unwrap();
         let expected = rng.bytes(rows * cols);
         let mut bytes = vec![0; layout.bytes()];
@@ -153,18 +165,23 @@ fn codes_are_read_where_they_were_written() {
         }
         for (i, &code) in expected.iter().enumerate() {
             let codes = &mut bytes[..layout.codes_bytes()];
-            layout.write_code(codes, i / cols, i % cols, code).unwrap();
+            layout.write_code(codes, i / cols, i % cols, code.into()).unwrap();
         }
         let packed = Packed::new(layout, &bytes).unwrap();
         let mut row = vec![0.0; cols];
         for (i, &code) in expected.iter().enumerate() {
             let (code, value) = match codes {
                 Codes::Int8 => (code, code as i8),
+                Codes::Int6 => (code & 63, (code & 63) as i8 - 32),
+                Codes::Codebook5(table) => (code & 31, table[usize::from(code & 31)]),
                 Codes::Codebook4(table) => (code & 15, table[usize::from(code & 15)]),
+                Codes::Codebook2(table) => (code & 3, table[usize::from(code & 3)]),
+                Codes::Trits => (code % 3, (code % 3) as i8 - 1),
+                _ => unreachable!("these codes belong to several weights"),
             };
             assert_eq!(
                 packed.code(i / cols, i % cols),
-                Ok(code),
+                Ok(code.into()),
                 "only the low bits of a code count"
             );
             Matrix::Packed(packed).dequantize_row(i / cols, &mut row).unwrap();
@@ -181,14 +198,27 @@ fn codes_are_read_where_they_were_written() {
 }
 
 fn layouts() -> Vec<Layout> {
+    let shared = [
+        Codes::PhasePair { stages: 1 },
+        Codes::PhasePair { stages: 2 },
+        Codes::PhaseAxis { magnitudes: true },
+        Codes::PhaseAxis { magnitudes: false },
+        Codes::PhaseComplex,
+    ];
     let mut all = Vec::new();
-    for codes in [Codes::Int8, Codes::Codebook4(tables::IQ4_NL)] {
+    for codes in plain_codes().into_iter().chain(shared) {
         for scales in [ScaleGroup::Row, ScaleGroup::Columns(32), ScaleGroup::Columns(128)] {
             for minima in [false, true] {
-                all.push(Layout::new(21, 384, codes, scales, minima).unwrap());
+                let layout = Layout::new(22, 384, codes, scales, minima);
+                all.extend(layout.into_iter().flat_map(|layout| [layout, layout.with_f32_scales()]));
             }
         }
     }
+    assert_eq!(
+        all.len(),
+        5 * 6 * 2 + 2 + 4 * 3 * 2 + 2,
+        "trits and complex codes have one scale a row"
+    );
     all
 }
 
@@ -202,7 +232,7 @@ fn headers_say_what_the_layout_is() {
         assert_eq!(packed.layout(), &layout);
         assert_eq!(
             (packed.rows(), packed.cols(), packed.codes()),
-            (21, 384, layout.codes())
+            (22, 384, layout.codes())
         );
         assert_eq!(packed.bytes(), layout.bytes());
         for len in 0..file.len() {
@@ -241,7 +271,7 @@ fn hostile_headers_are_refused_or_make_sense() {
                 check(&header);
             }
         }
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             let mut header = layout.header();
             for _ in 0..=rng.below(4) {
                 let at = 6 + rng.below(42);
@@ -263,8 +293,8 @@ fn hostile_headers_are_told_apart() {
     let huge = 0x7fff_ffe0u32.to_le_bytes();
     assert_eq!(with(0, b"GGUF"), Err(FormatError::Magic));
     assert_eq!(with(4, &[2, 0]), Err(FormatError::Version { found: 2 }));
-    assert_eq!(with(6, &[5]), Err(FormatError::Header { field: "code width" }));
-    assert_eq!(with(7, &[2]), Err(FormatError::Header { field: "flags" }));
+    assert_eq!(with(6, &[7]), Err(FormatError::Header { field: "code width" }));
+    assert_eq!(with(7, &[4]), Err(FormatError::Header { field: "flags" }));
     assert_eq!(with(8, &[0; 4]), Err(FormatError::Shape { rows: 0, cols: 64 }));
     assert_eq!(with(12, &[0; 4]), Err(FormatError::Shape { rows: 16, cols: 0 }));
     assert_eq!(with(12, &[65, 0, 0, 0]), Err(FormatError::Columns { cols: 65 }));

@@ -5,7 +5,15 @@ use halfpi_kernels::format::{Codes, Dense, Float, Layout, Matrix, ScaleGroup, ta
 use halfpi_kernels::ops::Quantization;
 use halfpi_kernels::{Backend, Parallel, Serial};
 
-const QUANTIZATIONS: [Quantization; 2] = [Quantization::Group, Quantization::Row];
+/// The `i`-th of the quantizations that fit so many columns.
+fn quantization(i: usize, cols: usize) -> Quantization {
+    match i % 3 {
+        0 => Quantization::Group,
+        1 => Quantization::Row,
+        _ if cols.is_multiple_of(64) => Quantization::Halves,
+        _ => Quantization::Row,
+    }
+}
 
 /// Compares a product of every backend with the scalar one's.
 fn check(weight: &Matrix<'_>, quantization: Option<Quantization>, x: &[f32], what: &dyn std::fmt::Debug) {
@@ -27,9 +35,9 @@ fn packed_products_of_every_height() {
         let cols = [32, 64, 96, 128, 192, 256][rows % 6];
         let positions = rows % 13 + 1;
         let x = rng.floats(positions * cols);
-        for spec in specs(cols) {
+        for spec in specs(rows, cols) {
             let weights = Weights::new(&mut rng, spec, rows, cols);
-            check(&weights.matrix(), Some(QUANTIZATIONS[rows / 6 % 2]), &x, &spec);
+            check(&weights.matrix(), Some(quantization(rows / 6, cols)), &x, &spec);
         }
     }
 }
@@ -42,9 +50,9 @@ fn packed_products_of_every_width() {
         // One position takes another path than several.
         for positions in [1, 2 + cols / 32 % 4] {
             let x = rng.floats(positions * cols);
-            for spec in specs(cols) {
+            for spec in specs(rows, cols) {
                 let weights = Weights::new(&mut rng, spec, rows, cols);
-                check(&weights.matrix(), Some(QUANTIZATIONS[positions % 2]), &x, &spec);
+                check(&weights.matrix(), Some(quantization(positions, cols)), &x, &spec);
             }
         }
     }
@@ -56,9 +64,9 @@ fn packed_products_of_every_number_of_positions() {
     let (rows, cols) = (40, 1152);
     for positions in 1..=20 {
         let x = rng.floats(positions * cols);
-        for spec in specs(cols) {
+        for spec in specs(rows, cols) {
             let weights = Weights::new(&mut rng, spec, rows, cols);
-            check(&weights.matrix(), Some(QUANTIZATIONS[positions % 2]), &x, &spec);
+            check(&weights.matrix(), Some(quantization(positions, cols)), &x, &spec);
         }
     }
 }
@@ -69,7 +77,7 @@ fn packed_products_of_float_activations() {
     for (i, rows) in (1..=70).step_by(3).enumerate() {
         let (cols, positions) = (32 * (1 + i % 9), 1 + i % 13);
         let x = rng.floats(positions * cols);
-        for spec in specs(cols) {
+        for spec in specs(rows, cols) {
             let weights = Weights::new(&mut rng, spec, rows, cols);
             check(&weights.matrix(), None, &x, &spec);
         }
@@ -87,6 +95,7 @@ fn packed_products_of_extremes() {
             codes,
             scales: ScaleGroup::Columns(32),
             minima: true,
+            f32_scales: false,
         };
         let layout = Layout::new(rows, cols, codes, spec.scales, true).unwrap();
         for code in [0x80, 0x81, 0x7f, 0x00, 0x11, 0xff] {
@@ -111,7 +120,7 @@ fn packed_products_of_nan_and_infinity() {
         let mut x = rng.floats(5 * cols);
         x[cols + 7 * i] = special;
         x[3 * cols..].fill(special);
-        for spec in specs(cols) {
+        for spec in specs(rows, cols) {
             let weights = Weights::new(&mut rng, spec, rows, cols);
             for quantization in [Some(Quantization::Group), Some(Quantization::Row), None] {
                 check(&weights.matrix(), quantization, &x, &(spec, special));
@@ -193,13 +202,13 @@ fn quantized_activations() {
             3 => x.fill(specials[round / 4 % specials.len()]),
             _ => {}
         }
-        for quantization in QUANTIZATIONS {
+        for quantization in [quantization(0, cols), quantization(1, cols), quantization(2, cols)] {
             let expected = Int8::of(Backend::scalar(), quantization, &x, cols);
             for backend in backends() {
                 let found = Int8::of(backend, quantization, &x, cols);
                 let context = || format!("{}, {quantization:?}, round {round}", backend.name());
                 assert_eq!(expected.codes, found.codes, "{}", context());
-                assert_eq!(expected.offsets, found.offsets, "{}", context());
+                assert_eq!(expected.running_sums, found.running_sums, "{}", context());
                 assert_same(&expected.scales, &found.scales, context);
                 assert_same(&expected.sums, &found.sums, context);
             }
@@ -213,7 +222,7 @@ fn one_position_equals_many() {
     let mut rng = Rng::new(9);
     let (rows, cols, positions) = (50, 1120, 11);
     let x = rng.floats(positions * cols);
-    for spec in specs(cols) {
+    for spec in specs(rows, cols) {
         let weights = Weights::new(&mut rng, spec, rows, cols);
         for backend in backends() {
             for quantization in [Some(Quantization::Group), None] {
@@ -254,6 +263,7 @@ fn threads_do_not_change_results() {
         codes: Codes::Codebook4(tables::Q4_1),
         scales: ScaleGroup::Columns(32),
         minima: true,
+        f32_scales: false,
     };
     let weights = Weights::new(&mut rng, spec, rows, cols);
     let floats = rng.floats(rows * cols);
@@ -284,7 +294,7 @@ fn products_share_one_call() {
     let (cols, positions) = (512, 3);
     let x = rng.floats(positions * cols);
     let all: Vec<_> = [300, 17, 64, 129]
-        .map(|rows| Weights::new(&mut rng, specs(cols)[rows % 7], rows, cols))
+        .map(|rows| Weights::new(&mut rng, specs(rows, cols)[rows % 7], rows, cols))
         .into();
     for backend in backends() {
         let mut outs: Vec<_> = all

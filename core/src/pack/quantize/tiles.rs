@@ -146,7 +146,7 @@ impl Worker<'_> {
             }
         }
         for (col, &code) in row_codes.iter().enumerate() {
-            let written = self.tile.write_code(codes, lane, col, code);
+            let written = self.tile.write_code(codes, lane, col, code.into());
             written.map_err(|source| PackError::Format {
                 name: self.name.to_owned(),
                 source,

@@ -179,7 +179,15 @@ fn avoid_minus_128(codes: &mut [u8]) {
 fn code_values(codes: Codes) -> Vec<i8> {
     match codes {
         Codes::Int8 => (-127..=127).collect(),
+        Codes::Int6 => (-31..=31).collect(),
+        Codes::Codebook5(table) => table.to_vec(),
         Codes::Codebook4(table) => table.to_vec(),
+        Codes::Codebook2(table) => table.to_vec(),
+        // What codes of several weights give one of them, over all codes.
+        Codes::Trits | Codes::PhaseAxis { magnitudes: false } | Codes::PhaseComplex => vec![-1, 0, 1],
+        Codes::PhasePair { stages: 1 } => vec![-2, -1, -1, 0, 0, 0, 1, 1, 2],
+        Codes::PhasePair { .. } => (-6..=6).collect(),
+        Codes::PhaseAxis { magnitudes: true } => (-127..=127).collect(),
     }
 }
 

@@ -92,41 +92,38 @@ unsafe fn add_step4<const LANE: i32>(sums: &mut Sums, codes: *const u8, table: i
 
 impl IntegerProducts for Dot {
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8) -> Sums {
-        // SAFETY: as the trait's contract.
-        unsafe { Self::dot8_columns::<1>(codes, x, 0)[0] }
-    }
-
-    #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8) -> Sums {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8) -> Sums {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
             let table = vld1q_s8(table.as_ptr());
-            let x = [vld1q_s8(x), vld1q_s8(x.add(16))];
             let mut sums = [vdupq_n_s32(0); 4];
-            add_step4::<0>(&mut sums, codes, table, x);
-            add_step4::<1>(&mut sums, codes, table, x);
-            add_step4::<2>(&mut sums, codes, table, x);
-            add_step4::<3>(&mut sums, codes, table, x);
+            for group in 0..groups {
+                let (codes, x) = (codes.add(group * 256), x.add(group * 32));
+                let x = [vld1q_s8(x), vld1q_s8(x.add(16))];
+                add_step4::<0>(&mut sums, codes, table, x);
+                add_step4::<1>(&mut sums, codes, table, x);
+                add_step4::<2>(&mut sums, codes, table, x);
+                add_step4::<3>(&mut sums, codes, table, x);
+            }
             sums
         }
     }
 
     #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(codes: *const u8, x: *const i8, stride: usize) -> [Sums; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
+    unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Sums; N] {
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); 4]; N];
-            for half in 0..2 {
-                let codes = codes.add(half * 256);
+            for half in 0..groups * 2 {
+                let panel = panel.add(half * 256);
                 let mut columns = [vdupq_n_s8(0); N];
                 for (n, column) in columns.iter_mut().enumerate() {
                     *column = vld1q_s8(x.add(n * stride + half * 16));
                 }
-                add_step::<N, 0>(&mut sums, &load_step(codes), &columns);
-                add_step::<N, 1>(&mut sums, &load_step(codes.add(64)), &columns);
-                add_step::<N, 2>(&mut sums, &load_step(codes.add(128)), &columns);
-                add_step::<N, 3>(&mut sums, &load_step(codes.add(192)), &columns);
+                add_step::<N, 0>(&mut sums, &load_step(panel), &columns);
+                add_step::<N, 1>(&mut sums, &load_step(panel.add(64)), &columns);
+                add_step::<N, 2>(&mut sums, &load_step(panel.add(128)), &columns);
+                add_step::<N, 3>(&mut sums, &load_step(panel.add(192)), &columns);
             }
             sums
         }

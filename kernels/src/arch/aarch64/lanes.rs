@@ -1,6 +1,7 @@
 //! Four registers are 16 rows. What all of these processors do the same way is here; integer products are each
 //! backend's own.
 
+use crate::arch::products::{AHEAD, Products};
 use crate::arch::simd::Simd;
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
@@ -8,14 +9,13 @@ use core::marker::PhantomData;
 /// Sums of 16 rows.
 pub(super) type Sums = [int32x4_t; 4];
 
-/// The integer products of a backend; as the methods of [`Simd`], which say what they do.
+/// The integer products of a backend; as the methods of [`Products`], which say what they do.
 ///
 /// # Safety
 /// As for [`Simd`].
 pub(super) trait IntegerProducts: Copy {
-    unsafe fn dot8(codes: *const u8, x: *const i8) -> Sums;
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8) -> Sums;
-    unsafe fn dot8_columns<const N: usize>(codes: *const u8, x: *const i8, stride: usize) -> [Sums; N];
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8) -> Sums;
+    unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Sums; N];
 }
 
 /// 16 floats, and the integer products `P`.
@@ -266,20 +266,41 @@ impl<P: IntegerProducts> Simd for Lanes<P> {
     }
 
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8, _offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
-        unsafe { Self::from_i32(P::dot8(codes, x)) }
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+        }
+    }
+}
+
+impl<P: IntegerProducts> Products for Lanes<P> {
+    #[inline(always)]
+    unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
+        unsafe {
+            for line in 0..groups * 8 {
+                Self::prefetch(codes.wrapping_add(AHEAD + line * 64));
+            }
+            let [sums] = P::dot_columns::<1>(codes, groups, x, 0);
+            Self::from_i32(sums)
+        }
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8, _offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
-        unsafe { Self::from_i32(P::dot4(codes, table, x)) }
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
+        unsafe {
+            for line in 0..groups * 4 {
+                Self::prefetch(codes.wrapping_add(AHEAD + line * 64));
+            }
+            Self::from_i32(P::dot4(codes, table, groups, x))
+        }
     }
 
     #[inline(always)]
     unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
-        // SAFETY: a group of 4-bit codes, and room for one of 8-bit codes, are there.
+        // SAFETY: a group of codes, and room for one of values, are there.
         unsafe {
             let table = vld1q_s8(table.as_ptr());
             for at in (0..256).step_by(16) {
@@ -291,27 +312,20 @@ impl<P: IntegerProducts> Simd for Lanes<P> {
     }
 
     #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(
-        codes: *const u8,
+    unsafe fn dot_columns<const N: usize>(
+        panel: *const u8,
+        groups: usize,
         x: *const i8,
         stride: usize,
-        _offsets: [i32; N],
+        _x_sums: [i32; N],
     ) -> [Self; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
             let mut dots = [Self::splat(0.0); N];
-            for (dot, sums) in dots.iter_mut().zip(P::dot8_columns::<N>(codes, x, stride)) {
+            for (dot, sums) in dots.iter_mut().zip(P::dot_columns::<N>(panel, groups, x, stride)) {
                 *dot = Self::from_i32(sums);
             }
             dots
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe {
-            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
         }
     }
 }

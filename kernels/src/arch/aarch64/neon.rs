@@ -59,22 +59,19 @@ unsafe fn add_pairs([a, b, c, d]: Pairs) -> Sums {
 
 impl IntegerProducts for Widening {
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8) -> Sums {
-        // SAFETY: as the trait's contract.
-        unsafe { Self::dot8_columns::<1>(codes, x, 0)[0] }
-    }
-
-    #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8) -> Sums {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8) -> Sums {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
             let table = vld1q_s8(table.as_ptr());
             let mut sums: Pairs = [[vdupq_n_s32(0); 2]; 4];
-            for step in 0..4 {
-                let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let (low, high) = look_up(load(codes.add(step * 64 + i * 16)), table);
-                    add_dot(sums, [low, high], x);
+            for group in 0..groups {
+                let (codes, x) = (codes.add(group * 256), x.add(group * 32));
+                for step in 0..4 {
+                    let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let (low, high) = look_up(load(codes.add(step * 64 + i * 16)), table);
+                        add_dot(sums, [low, high], x);
+                    }
                 }
             }
             add_pairs(sums)
@@ -82,19 +79,19 @@ impl IntegerProducts for Widening {
     }
 
     #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(codes: *const u8, x: *const i8, stride: usize) -> [Sums; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
+    unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Sums; N] {
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
             let mut sums: [Pairs; N] = [[[vdupq_n_s32(0); 2]; 4]; N];
-            for steps in 0..4 {
+            for steps in 0..groups * 4 {
                 let mut columns = [[vdupq_n_s8(0); 2]; N];
                 for (n, column) in columns.iter_mut().enumerate() {
                     let x = x.add(n * stride + steps * 8);
                     *column = [broadcast(x), broadcast(x.add(4))];
                 }
                 for i in 0..4 {
-                    let codes = codes.add(steps * 128 + i * 16);
-                    let weights = [load(codes), load(codes.add(64))];
+                    let panel = panel.add(steps * 128 + i * 16);
+                    let weights = [load(panel), load(panel.add(64))];
                     for (sums, x) in sums.iter_mut().zip(columns) {
                         add_dot(&mut sums[i], weights, x);
                     }

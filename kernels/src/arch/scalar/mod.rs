@@ -1,5 +1,6 @@
 //! The portable backend. It is the oracle: each method says in plain arithmetic what the others must equal.
 
+use super::products::Products;
 use super::simd::Simd;
 use half::{bf16, f16};
 
@@ -147,16 +148,18 @@ impl Simd for Scalar {
     unsafe fn max_lane(self) -> f32 {
         self.reduce(|a, b| if a > b { a } else { b })
     }
+}
 
+impl Products for Scalar {
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8, _offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
-        let (codes, x) = unsafe { (read::<512>(codes), read::<32>(x.cast())) };
+    unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         let mut sums = [0i32; 16];
-        for (step, codes) in codes.chunks_exact(64).enumerate() {
-            for (row, sum) in sums.iter_mut().enumerate() {
-                for j in 0..4 {
-                    *sum += i32::from(codes[row * 4 + j] as i8) * i32::from(x[step * 4 + j] as i8);
+        for step in 0..groups * 8 {
+            // SAFETY: groups of codes and of activations are there.
+            let (codes, x) = unsafe { (read::<64>(codes.add(step * 64)), read::<4>(x.add(step * 4).cast())) };
+            for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(4)) {
+                for (code, x) in codes.iter().zip(x) {
+                    *sum += i32::from(*code as i8) * i32::from(x as i8);
                 }
             }
         }
@@ -164,37 +167,14 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8, offset: i32) -> Self {
-        let mut wide = [0u8; 512];
-        // SAFETY: a group of codes and 32 activations are there; `wide` holds a group of 8-bit codes.
-        unsafe {
-            Self::expand4(codes, table, wide.as_mut_ptr());
-            Self::dot8(wide.as_ptr(), x, offset)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
-        // SAFETY: a group of 4-bit codes is there.
-        let codes = unsafe { read::<256>(codes) };
-        let mut wide = [0u8; 512];
-        let (low, high) = wide.split_at_mut(256);
-        for ((low, high), code) in low.iter_mut().zip(high).zip(codes) {
-            *low = table[usize::from(code & 15)] as u8;
-            *high = table[usize::from(code >> 4)] as u8;
-        }
-        // SAFETY: room for a group of 8-bit codes is there.
-        unsafe { to.cast::<[u8; 512]>().write(wide) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(
-        codes: *const u8,
+    unsafe fn dot_columns<const N: usize>(
+        panel: *const u8,
+        groups: usize,
         x: *const i8,
         stride: usize,
-        offsets: [i32; N],
+        x_sums: [i32; N],
     ) -> [Self; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
-        core::array::from_fn(|n| unsafe { Self::dot8(codes, x.add(n * stride), offsets[n]) })
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
+        core::array::from_fn(|n| unsafe { Self::dot8(panel, groups, x.add(n * stride), x_sums[n]) })
     }
 }

@@ -3,6 +3,7 @@
 //! `vpmaddubsw` multiplies unsigned bytes with signed ones, so a weight gives its sign to the activation. It adds
 //! pairs in 16 bits: at most 2 * 128 * 127 = 32512, which fits.
 
+use crate::arch::products::{AHEAD, Products};
 use crate::arch::simd::Simd;
 use core::arch::x86_64::*;
 
@@ -256,11 +257,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8, _offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+}
+
+impl Products for Avx2 {
+    #[inline(always)]
+    unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
             let mut sums = [_mm256_setzero_si256(); 2];
-            for step in 0..8 {
+            for step in 0..groups * 8 {
+                Self::prefetch(codes.wrapping_add(AHEAD + step * 64));
                 let x = broadcast(x.add(step * 4));
                 for (half, sum) in sums.iter_mut().enumerate() {
                     *sum = add_dot(*sum, load(codes.add(step * 64 + half * 32)), x);
@@ -271,16 +281,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8, _offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
             let table = load_table(table);
             let mut sums = [_mm256_setzero_si256(); 2];
-            for step in 0..4 {
-                let (x_low, x_high) = (broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16)));
-                for (half, sum) in sums.iter_mut().enumerate() {
-                    let (low, high) = look_up(load(codes.add(step * 64 + half * 32)), table);
-                    *sum = add_dot(add_dot(*sum, low, x_low), high, x_high);
+            for group in 0..groups {
+                let (codes, x) = (codes.add(group * 256), x.add(group * 32));
+                for step in 0..4 {
+                    Self::prefetch(codes.wrapping_add(AHEAD + step * 64));
+                    let (x_low, x_high) = (broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16)));
+                    for (half, sum) in sums.iter_mut().enumerate() {
+                        let (low, high) = look_up(load(codes.add(step * 64 + half * 32)), table);
+                        *sum = add_dot(add_dot(*sum, low, x_low), high, x_high);
+                    }
                 }
             }
             Self::from_i32(sums[0], sums[1])
@@ -289,7 +303,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
-        // SAFETY: a group of 4-bit codes, and room for one of 8-bit codes, are there.
+        // SAFETY: a group of codes, and room for one of values, are there.
         unsafe {
             let table = load_table(table);
             for at in (0..256).step_by(32) {
@@ -301,17 +315,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(
-        codes: *const u8,
+    unsafe fn dot_columns<const N: usize>(
+        panel: *const u8,
+        groups: usize,
         x: *const i8,
         stride: usize,
-        _offsets: [i32; N],
+        _x_sums: [i32; N],
     ) -> [Self; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
             let mut sums = [[_mm256_setzero_si256(); 2]; N];
-            for step in 0..8 {
-                let (low, high) = (load(codes.add(step * 64)), load(codes.add(step * 64 + 32)));
+            for step in 0..groups * 8 {
+                let (low, high) = (load(panel.add(step * 64)), load(panel.add(step * 64 + 32)));
                 for (n, sum) in sums.iter_mut().enumerate() {
                     let x = broadcast(x.add(n * stride + step * 4));
                     *sum = [add_dot(sum[0], low, x), add_dot(sum[1], high, x)];
@@ -323,11 +338,5 @@ impl Simd for Avx2 {
             }
             dots
         }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

@@ -3,6 +3,7 @@
 //! `vpdpbusd` wants unsigned weights, so 128 is added to each (a flipped top bit) and the sums start at -128 times the
 //! sum of the activations.
 
+use crate::arch::products::{AHEAD, Products};
 use crate::arch::simd::Simd;
 use core::arch::x86_64::*;
 
@@ -202,14 +203,25 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn dot8(codes: *const u8, x: *const i8, offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+}
+
+impl Products for Avx512Vnni {
+    #[inline(always)]
+    unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
-            let mut even = _mm512_set1_epi32(offset);
+            let mut even = _mm512_set1_epi32(-128 * x_sum);
             let mut odd = _mm512_setzero_si512();
-            for step in (0..8).step_by(2) {
-                let a = bias(_mm512_loadu_si512(codes.add(step * 64).cast()));
-                let b = bias(_mm512_loadu_si512(codes.add(step * 64 + 64).cast()));
+            for step in (0..groups * 8).step_by(2) {
+                let codes = codes.add(step * 64);
+                Self::prefetch(codes.wrapping_add(AHEAD));
+                Self::prefetch(codes.wrapping_add(AHEAD + 64));
+                let a = bias(_mm512_loadu_si512(codes.cast()));
+                let b = bias(_mm512_loadu_si512(codes.add(64).cast()));
                 even = _mm512_dpbusd_epi32(even, a, broadcast(x.add(step * 4)));
                 odd = _mm512_dpbusd_epi32(odd, b, broadcast(x.add(step * 4 + 4)));
             }
@@ -218,16 +230,20 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], x: *const i8, offset: i32) -> Self {
-        // SAFETY: a group of codes and 32 activations are there.
+    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, x_sum: i32) -> Self {
+        // SAFETY: groups of codes and activations are there.
         unsafe {
             let table = bias(load_table(table));
-            let mut even = _mm512_set1_epi32(offset);
+            let mut even = _mm512_set1_epi32(-128 * x_sum);
             let mut odd = _mm512_setzero_si512();
-            for step in 0..4 {
-                let (low, high) = look_up(_mm512_loadu_si512(codes.add(step * 64).cast()), table);
-                even = _mm512_dpbusd_epi32(even, low, broadcast(x.add(step * 4)));
-                odd = _mm512_dpbusd_epi32(odd, high, broadcast(x.add(step * 4 + 16)));
+            for group in 0..groups {
+                let (codes, x) = (codes.add(group * 256), x.add(group * 32));
+                for step in 0..4 {
+                    Self::prefetch(codes.wrapping_add(AHEAD + step * 64));
+                    let (low, high) = look_up(_mm512_loadu_si512(codes.add(step * 64).cast()), table);
+                    even = _mm512_dpbusd_epi32(even, low, broadcast(x.add(step * 4)));
+                    odd = _mm512_dpbusd_epi32(odd, high, broadcast(x.add(step * 4 + 16)));
+                }
             }
             Avx512Vnni(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)))
         }
@@ -235,7 +251,7 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
-        // SAFETY: a group of 4-bit codes, and room for one of 8-bit codes, are there.
+        // SAFETY: a group of codes, and room for one of values, are there.
         unsafe {
             let table = load_table(table);
             for step in 0..4 {
@@ -247,28 +263,23 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn dot8_columns<const N: usize>(
-        codes: *const u8,
+    unsafe fn dot_columns<const N: usize>(
+        panel: *const u8,
+        groups: usize,
         x: *const i8,
         stride: usize,
-        offsets: [i32; N],
+        x_sums: [i32; N],
     ) -> [Self; N] {
-        // SAFETY: a group of codes, and 32 activations at each of N strides, are there.
+        // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
-            let mut sums = offsets.map(|offset| _mm512_set1_epi32(offset));
-            for step in 0..8 {
-                let codes = bias(_mm512_loadu_si512(codes.add(step * 64).cast()));
+            let mut sums = x_sums.map(|x_sum| _mm512_set1_epi32(-128 * x_sum));
+            for step in 0..groups * 8 {
+                let values = bias(_mm512_loadu_si512(panel.add(step * 64).cast()));
                 for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, broadcast(x.add(n * stride + step * 4)));
+                    *sum = _mm512_dpbusd_epi32(*sum, values, broadcast(x.add(n * stride + step * 4)));
                 }
             }
             sums.map(|sum| Avx512Vnni(_mm512_cvtepi32_ps(sum)))
         }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

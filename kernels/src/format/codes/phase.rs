@@ -1,0 +1,155 @@
+//! Powers of i. Multiplying by one is never a multiplication: it swaps and negates.
+//!
+//! - Pairs (widely linear): byte `4 * pair + j` of step `s` holds, for one stage (2 steps), the codes of column pairs
+//!   `8 * s + j` and `8 * s + 4 + j` in the low and the high nibble; for two stages (4 steps), the first and the second
+//!   stage's code of column pair `4 * s + j`.
+//! - One axis with magnitudes: 4 steps of signed bytes, byte `4 * row + j` of step `s` for column pair `4 * s + j`; then
+//!   8 bytes a step whose bit `4 * row + j` says that the byte is the second column's.
+//! - One axis without magnitudes: one step, byte `4 * row + j` holds the codes of column pairs `4 * p + j` in bits
+//!   `2 * p` and `2 * p + 1`.
+//! - Native complex weights lie as 2-bit codes do.
+
+use super::planes::{CODEBOOK2_BYTES, get2};
+use super::{Values, value_at};
+
+pub(crate) const AXIS_BYTES: usize = 256 + 32;
+pub(crate) const PHASE_BYTES: usize = 64;
+
+/// The real part of `i^code`.
+pub(crate) const fn re(code: u16) -> i8 {
+    [1, 0, -1, 0][(code & 3) as usize]
+}
+
+/// The imaginary part of `i^code`.
+pub(crate) const fn im(code: u16) -> i8 {
+    [0, 1, 0, -1][(code & 3) as usize]
+}
+
+/// A stage's weight of the block at this row and column of it (0 or 1).
+const fn stage_value(code: u16, row: usize, col: usize) -> i8 {
+    let (u, w) = (code, code >> 2);
+    match (row, col) {
+        (0, 0) => re(u) + re(w),
+        (0, _) => im(w) - im(u),
+        (_, 0) => im(u) + im(w),
+        _ => re(u) - re(w),
+    }
+}
+
+pub(super) const fn pair_value(code: u16, stages: u8, row: usize, col: usize) -> i8 {
+    let first = stage_value(code, row, col);
+    if stages == 1 {
+        first
+    } else {
+        2 * first + stage_value(code >> 4, row, col)
+    }
+}
+
+/// The byte and the shift of the code of a pair of rows and a pair of columns; of the first stage, if there are two.
+fn pair_place(stages: u8, pair: usize, col: usize) -> (usize, usize) {
+    if stages == 1 {
+        (col / 8 * 64 + pair * 4 + col % 4, col % 8 / 4 * 4)
+    } else {
+        (col / 4 * 64 + pair * 4 + col % 4, 0)
+    }
+}
+
+pub(super) fn get_pair(block: &[u8], stages: u8, pair: usize, col: usize) -> u16 {
+    let (byte, shift) = pair_place(stages, pair, col);
+    let mask = if stages == 1 { 15 } else { 255 };
+    u16::from(block[byte] >> shift & mask)
+}
+
+pub(super) fn put_pair(block: &mut [u8], stages: u8, pair: usize, col: usize, code: u16) {
+    let (byte, shift) = pair_place(stages, pair, col);
+    let mask = if stages == 1 { 15 } else { 255 };
+    block[byte] = block[byte] & !(mask << shift) | (code as u8 & mask) << shift;
+}
+
+/// The groups of the upper and of the lower 16 rows.
+pub(crate) fn decode_pair(block: &[u8], stages: u8) -> [Values; 2] {
+    let mut values = [[0; 512]; 2];
+    for pair in 0..16 {
+        for col in 0..16 {
+            let code = get_pair(block, stages, pair, col);
+            for (row, values) in values.iter_mut().enumerate() {
+                for half in 0..2 {
+                    values[value_at(pair, half * 16 + col)] = pair_value(code, stages, row, half) as u8;
+                }
+            }
+        }
+    }
+    values
+}
+
+/// The bit in the eight bytes of a step, as a little-endian number, of a row and a column pair.
+const fn axis_bit(row: usize, col: usize) -> (usize, usize) {
+    let bit = row * 4 + col % 4;
+    (256 + col / 4 * 8 + bit / 8, bit % 8)
+}
+
+const fn phase_place(row: usize, col: usize) -> (usize, usize) {
+    (row * 4 + col % 4, col / 4 * 2)
+}
+
+pub(super) fn get_axis(block: &[u8], magnitudes: bool, row: usize, col: usize) -> u16 {
+    if magnitudes {
+        let (byte, bit) = axis_bit(row, col);
+        u16::from(block[value_at(row, col)]) | u16::from(block[byte] >> bit & 1) << 8
+    } else {
+        let (byte, shift) = phase_place(row, col);
+        u16::from(block[byte] >> shift & 3)
+    }
+}
+
+pub(super) fn put_axis(block: &mut [u8], magnitudes: bool, row: usize, col: usize, code: u16) {
+    if magnitudes {
+        block[value_at(row, col)] = code as u8;
+        let (byte, bit) = axis_bit(row, col);
+        block[byte] = block[byte] & !(1 << bit) | ((code >> 8) as u8 & 1) << bit;
+    } else {
+        let (byte, shift) = phase_place(row, col);
+        block[byte] = block[byte] & !(3 << shift) | (code as u8 & 3) << shift;
+    }
+}
+
+/// The value of the first (0) or second (1) column of a pair.
+pub(super) const fn axis_value(code: u16, magnitudes: bool, part: usize) -> i8 {
+    if magnitudes {
+        if (code >> 8) as usize & 1 == part {
+            code as u8 as i8
+        } else {
+            0
+        }
+    } else if part == 0 {
+        re(code)
+    } else {
+        im(code)
+    }
+}
+
+pub(crate) fn decode_axis(block: &[u8], magnitudes: bool) -> Values {
+    let mut values = [0; 512];
+    for row in 0..16 {
+        for col in 0..16 {
+            let code = get_axis(block, magnitudes, row, col);
+            for part in 0..2 {
+                values[value_at(row, part * 16 + col)] = axis_value(code, magnitudes, part) as u8;
+            }
+        }
+    }
+    values
+}
+
+/// The real and the imaginary parts of a block.
+pub(crate) fn decode_complex(block: &[u8; CODEBOOK2_BYTES]) -> [Values; 2] {
+    let mut values = [[0; 512]; 2];
+    for row in 0..16 {
+        for col in 0..32 {
+            let code = get2(block, row, col);
+            values[0][value_at(row, col)] = re(code) as u8;
+            values[1][value_at(row, col)] = im(code) as u8;
+        }
+    }
+    values
+}

@@ -1,0 +1,75 @@
+//! Tables of the 2-, 4- and 5-bit formats.
+
+/// `code - 8`: Q4_0.
+pub const Q4_0: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
+/// `code`: Q4_1, which adds a minimum.
+pub const Q4_1: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+/// The non-linear levels of llama.cpp's IQ4_NL.
+pub const IQ4_NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// -1, 0, 1 (and 2, which no ternary quantizer writes).
+pub const TERNARY: [i8; 4] = [-1, 0, 1, 2];
+/// 2-bit integers.
+pub const INT2: [i8; 4] = [-2, -1, 0, 1];
+/// ±1, ±3: four levels around zero, for scales that were learned so (ParetoQ, arXiv:2502.02631, section 3.2).
+pub const ODD2: [i8; 4] = [-3, -1, 1, 3];
+/// The φ ladder: Fibonacci numbers F4..F11, within 2.2% of a geometric ladder of ratio φ. Bit 3 is the sign.
+pub const PHI: [i8; 16] = [3, 5, 8, 13, 21, 34, 55, 89, -3, -5, -8, -13, -21, -34, -55, -89];
+/// The additive φ table: each magnitude is a power of φ, or the sum or difference of two, the nearest such to the
+/// 16 Lloyd-Max levels of a Gaussian. Bit 3 is the sign.
+///
+/// The magnitudes are φ⁻⁵+φ⁻⁷, φ⁻², φ⁻¹+φ⁻⁷, 1-φ⁻⁶, 1+φ⁻³, φ, φ+φ⁻², φ²+φ⁻⁵ (0.125, 0.382, 0.652, 0.944, 1.236,
+/// 1.618, 2, 2.708), scaled so that the largest is the integer of 64..=127 that leaves the least squared rounding
+/// error.
+pub const PHI_ADDITIVE: [i8; 16] = [4, 13, 22, 32, 42, 55, 68, 92, -4, -13, -22, -32, -42, -55, -68, -92];
+
+#[cfg(test)]
+mod tests {
+    use super::{PHI, PHI_ADDITIVE};
+
+    fn phi(power: i32) -> f64 {
+        libm::pow((1.0 + libm::sqrt(5.0)) / 2.0, f64::from(power))
+    }
+
+    #[test]
+    fn phi_is_a_run_of_fibonacci_numbers_close_to_powers_of_phi() {
+        for i in 2..8 {
+            assert_eq!(PHI[i], PHI[i - 1] + PHI[i - 2]);
+        }
+        for i in 0..8 {
+            assert_eq!(PHI[i + 8], -PHI[i]);
+            // Binet's formula: the n-th Fibonacci number is φⁿ/√5, nearly.
+            let ratio = f64::from(PHI[i]) / (phi(i as i32 + 4) / libm::sqrt(5.0));
+            assert!((ratio - 1.0).abs() < 0.022, "{ratio}");
+        }
+    }
+
+    #[test]
+    fn phi_additive_is_the_best_integer_table_of_its_magnitudes() {
+        let magnitudes = [
+            phi(-5) + phi(-7),
+            phi(-2),
+            phi(-1) + phi(-7),
+            1.0 - phi(-6),
+            1.0 + phi(-3),
+            phi(1),
+            phi(1) + phi(-2),
+            phi(2) + phi(-5),
+        ];
+        let round = |largest: i32| {
+            let scale = f64::from(largest) / magnitudes[7];
+            let table = magnitudes.map(|magnitude| libm::round(magnitude * scale));
+            let error: f64 = (0..8)
+                .map(|i| (table[i] / scale - magnitudes[i]) * (table[i] / scale - magnitudes[i]))
+                .sum();
+            (error, table.map(|entry| entry as i8))
+        };
+        let best = (64..=127).map(round).min_by(|a, b| a.0.total_cmp(&b.0));
+        assert_eq!(
+            best.map(|(_, table)| table),
+            Some(core::array::from_fn(|i| PHI_ADDITIVE[i]))
+        );
+        for i in 0..8 {
+            assert_eq!(PHI_ADDITIVE[i + 8], -PHI_ADDITIVE[i]);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Native complex codes: `y = W conj(x)`, where activations and results are real parts, then imaginary ones.
+//!
+//! With `W = a + ib`: `re y = a·re x + b·im x` and `im y = b·re x - a·im x`. Codes are 1, i, -1 or -i, so `a` and `b` are
+//! -1, 0 or 1, and those of either kind have a scale of their own.
+
+use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, runs};
+use crate::arch::products::{GROUP_BYTES, Panel, Products};
+use crate::format::{GROUP, Packed};
+use crate::ops::Int8Rows;
+use core::ops::Range;
+
+/// Adds a span's products, as `Products::dot_complex` gives them, to the real and the imaginary results.
+///
+/// # Safety
+/// `V`'s instruction set is present.
+#[inline(always)]
+unsafe fn add_span<V: Products>(sums: &mut [V; 2], [a_re, b_im, b_re, a_im]: [V; 4], [a, b]: [V; 2], x: [f32; 2]) {
+    // SAFETY: as this function's contract.
+    unsafe {
+        let [re, im] = x.map(|scale| V::splat(scale));
+        sums[0] = sums[0].add(a.mul(re).mul(a_re)).add(b.mul(im).mul(b_im));
+        sums[1] = sums[1].add(b.mul(re).mul(b_re)).sub(a.mul(im).mul(a_im));
+    }
+}
+
+/// # Safety
+/// As `matvec` in `Kernels`; `w` holds native complex codes.
+#[inline(always)]
+pub(super) unsafe fn matvec<V: Products>(
+    w: &Packed<'_>,
+    x: &Int8Rows<'_>,
+    column: usize,
+    units: Range<usize>,
+    out: *mut f32,
+) {
+    let half = w.groups() / 2;
+    let spans = Spans::of(w, x, PANEL_GROUPS);
+    // SAFETY: a `Packed`'s parts are as long as its shape says; `x` has the column; `out` has the rows.
+    unsafe {
+        let (x_codes, x_group) = (x.codes.as_ptr().add(column * x.cols), column * w.groups());
+        for unit in units {
+            let scales = Scales::of(w, unit).both::<V>();
+            let mut sums = [V::splat(0.0); 2];
+            let mut start = 0;
+            while start < half {
+                let end = spans.end(start, half);
+                let (re, im) = (x_codes.add(start * GROUP), x_codes.add((half + start) * GROUP));
+                let x_sums = [x.sum(x_group, start, end), x.sum(x_group, half + start, half + end)];
+                let dots = V::dot_complex(w.codes_ptr(unit, start), end - start, re, im, x_sums);
+                let x_scales = [x.scale(x_group + start), x.scale(x_group + half + start)];
+                add_span(&mut sums, dots, scales, x_scales);
+                start = end;
+            }
+            for (sum, (first, rows)) in sums.into_iter().zip(runs(w, unit)) {
+                sum.store_part(out.add(first), rows);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As `matmul` in `Kernels`; `w` holds native complex codes.
+#[inline(always)]
+pub(super) unsafe fn matmul<V: Products, const N: usize>(
+    w: &Packed<'_>,
+    x: &Int8Rows<'_>,
+    units: Range<usize>,
+    out: *mut f32,
+) {
+    let half = w.groups() / 2;
+    let (mut a, mut b) = (Panel::<PANEL_GROUPS>::new(), Panel::<PANEL_GROUPS>::new());
+    // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
+    unsafe {
+        for unit in units {
+            for first in (0..half).step_by(PANEL_GROUPS) {
+                let groups = first..half.min(first + PANEL_GROUPS);
+                for ((a, b), group) in a.0.iter_mut().zip(&mut b.0).zip(groups.clone()) {
+                    V::expand_complex(w.codes_ptr(unit, group), a.as_mut_ptr(), b.as_mut_ptr());
+                }
+                let panels = [a.0.as_ptr().cast(), b.0.as_ptr().cast()];
+                let mut column = 0;
+                while column + N <= x.positions() {
+                    block::<V, N>(w, panels, x, groups.clone(), unit, column, out);
+                    column += N;
+                }
+                while column < x.positions() {
+                    block::<V, 1>(w, panels, x, groups.clone(), unit, column, out);
+                    column += 1;
+                }
+            }
+        }
+    }
+}
+
+/// `N` columns from `column` on.
+///
+/// # Safety
+/// As [`matmul`]; the panels hold the groups.
+#[inline(always)]
+unsafe fn block<V: Products, const N: usize>(
+    w: &Packed<'_>,
+    [a, b]: [*const u8; 2],
+    x: &Int8Rows<'_>,
+    groups: Range<usize>,
+    unit: usize,
+    column: usize,
+    out: *mut f32,
+) {
+    let (all_groups, half) = (w.groups(), w.groups() / 2);
+    let spans = Spans::of(w, x, PANEL_GROUPS);
+    let runs = runs(w, unit);
+    // SAFETY: as this function's contract.
+    unsafe {
+        let scales = Scales::of(w, unit).both::<V>();
+        let out = out.add(column * w.rows());
+        let mut sums = [[V::splat(0.0); 2]; N];
+        if groups.start > 0 {
+            for (n, sums) in sums.iter_mut().enumerate() {
+                for (sum, (first, rows)) in sums.iter_mut().zip(runs) {
+                    *sum = load_rows(out.add(n * w.rows() + first), rows);
+                }
+            }
+        }
+        let mut start = groups.start;
+        while start < groups.end {
+            let end = spans.end(start, groups.end);
+            let (mut re_sums, mut im_sums) = ([0; N], [0; N]);
+            for (n, (re, im)) in re_sums.iter_mut().zip(&mut im_sums).enumerate() {
+                let x_group = (column + n) * all_groups;
+                *re = x.sum(x_group, start, end);
+                *im = x.sum(x_group, half + start, half + end);
+            }
+            let re = x.codes.as_ptr().add(column * x.cols + start * GROUP);
+            let im = re.add(half * GROUP);
+            let (at, n) = ((start - groups.start) * GROUP_BYTES, end - start);
+            let a_re = V::dot_columns::<N>(a.add(at), n, re, x.cols, re_sums);
+            let b_im = V::dot_columns::<N>(b.add(at), n, im, x.cols, im_sums);
+            let b_re = V::dot_columns::<N>(b.add(at), n, re, x.cols, re_sums);
+            let a_im = V::dot_columns::<N>(a.add(at), n, im, x.cols, im_sums);
+            for (n, sums) in sums.iter_mut().enumerate() {
+                let x_group = (column + n) * all_groups + start;
+                let x_scales = [x.scale(x_group), x.scale(x_group + half)];
+                add_span(sums, [a_re[n], b_im[n], b_re[n], a_im[n]], scales, x_scales);
+            }
+            start = end;
+        }
+        for (n, sums) in sums.into_iter().enumerate() {
+            for (sum, (first, rows)) in sums.into_iter().zip(runs) {
+                sum.store_part(out.add(n * w.rows() + first), rows);
+            }
+        }
+    }
+}
