@@ -20,6 +20,12 @@ pub enum Error {
     /// A model file could not be written.
     #[error("cannot write the model file: {0}")]
     Write(#[source] std::io::Error),
+    /// An archive could not be read from where it comes.
+    #[error("cannot read the archive: {0}")]
+    Read(#[source] std::io::Error),
+    /// An archive is damaged, or none.
+    #[error(transparent)]
+    Archive(#[from] crate::archive::ArchiveError),
     /// A model file cannot be used. (A model that was given as bytes has the error itself instead.)
     #[error("{}: {source}", path.display())]
     ModelFile {

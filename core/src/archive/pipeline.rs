@@ -1,0 +1,113 @@
+//! Work on several threads, with results in the order of the jobs.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+/// Jobs that each thread has at most, done or not: one under way while the result of another is taken.
+const JOBS: usize = 2;
+
+/// Does every job that `next` gives on `threads` threads, and hands the results to `take` in the order of the jobs.
+///
+/// `next` and `take` run on the calling thread, while the others work. The first error of any of the three ends it.
+///
+/// # Errors
+/// What `next`, `work` or `take` return.
+pub(super) fn in_order<J: Send, R: Send, E: Send>(
+    threads: usize,
+    mut next: impl FnMut() -> Result<Option<J>, E>,
+    work: impl Fn(J) -> Result<R, E> + Sync,
+    mut take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
+    let threads = threads.max(1);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let (jobs, given) = sync_channel::<J>(JOBS);
+                let (done, results) = sync_channel(JOBS);
+                let work = &work;
+                scope.spawn(move || given.into_iter().map(work).try_for_each(|result| done.send(result)));
+                (jobs, results)
+            })
+            .collect();
+        // The oldest job is the front one's.
+        let mut pending = VecDeque::new();
+        let mut turn = workers.iter().cycle();
+        let mut more = true;
+        while more || !pending.is_empty() {
+            if more && pending.len() < threads * JOBS {
+                let job = next()?;
+                more = job.is_some();
+                if let (Some(job), Some((jobs, results))) = (job, turn.next())
+                    && jobs.send(job).is_ok()
+                {
+                    pending.push_back(results);
+                }
+            } else if let Some(results) = pending.pop_front() {
+                // A worker ends early only by a panic, which the scope passes on.
+                if let Ok(result) = results.recv() {
+                    take(result?)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count_to(end: u32) -> impl FnMut() -> Result<Option<u32>, &'static str> {
+        let mut numbers = 0..end;
+        move || Ok(numbers.next())
+    }
+
+    #[test]
+    fn results_come_in_order() {
+        for threads in [0, 1, 2, 5] {
+            for end in [0, 1, 7, 1000] {
+                let mut found = Vec::new();
+                let done = in_order(
+                    threads,
+                    count_to(end),
+                    |n| Ok(n * 3),
+                    |n| {
+                        found.push(n);
+                        Ok(())
+                    },
+                );
+                assert_eq!(done, Ok(()));
+                assert_eq!(found, (0..end).map(|n| n * 3).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let refuse = |at: u32| move |n: u32| if n == at { Err("refused") } else { Ok(n) };
+        let mut taken = Vec::new();
+        let result = in_order(3, count_to(1000), refuse(20), |n| {
+            taken.push(n);
+            Ok(())
+        });
+        assert_eq!((result, taken), (Err("refused"), (0..20).collect()));
+
+        let check = refuse(5);
+        assert_eq!(in_order(3, count_to(1000), Ok, |n| check(n).map(drop)), Err("refused"));
+        let (mut numbers, mut check) = (count_to(1000), refuse(9));
+        let next = || numbers()?.map(&mut check).transpose();
+        assert_eq!(in_order(3, next, Ok, |_| Ok(())), Err("refused"));
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn a_panic_does_not_hang() {
+        let _ = in_order(
+            2,
+            count_to(100),
+            |n| if n == 30 { panic!() } else { Ok::<_, &str>(n) },
+            |_| Ok(()),
+        );
+    }
+}
