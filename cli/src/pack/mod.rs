@@ -2,6 +2,7 @@
 
 mod page;
 
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::progress;
 ///
 /// MODEL is a GGUF file, or a directory as the Hugging Face hub has them: config.json, *.safetensors, tokenizer.json.
 /// Matrices get --format, unless a --keep names them; norms and biases stay f32. The output appears when it is
-/// complete.
+/// complete. SQNR is the signal-to-quantization-noise ratio, NMSE the squared error as a part of the squared weights.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   halfpi pack model.gguf --format q8 -o model-q8.gguf
@@ -41,6 +42,9 @@ pub struct Args {
     /// Write a page with a histogram of every tensor's codes into this directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Pack even what loses more than a right scale would
+    #[arg(long)]
+    allow_loss: bool,
     /// Threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -66,6 +70,8 @@ pub fn run(args: &Args) -> Outcome {
     let mut options = Options {
         group: parse_group(&args.group).map_err(halfpi::Error::from)?,
         keep: keep.map_err(halfpi::Error::from)?,
+        allow_loss: args.allow_loss,
+        survey: args.report.is_some(),
         ..Options::new(args.format.parse().map_err(halfpi::Error::from)?)
     };
     if let Some(threads) = args.threads {
@@ -106,6 +112,7 @@ pub fn run(args: &Args) -> Outcome {
 
 fn text(args: &Args, report: &PackReport) -> String {
     let decibels = |sqnr: Option<f64>| sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.2} dB"));
+    let nmse = |nmse: f64| if nmse == 0.0 { "0".into() } else { format!("{nmse:.2e}") };
     let row = |tensor: &TensorReport| {
         let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         vec![
@@ -116,16 +123,29 @@ fn text(args: &Args, report: &PackReport) -> String {
             bytes(tensor.bytes),
             format!("{:.3} bits", tensor.bits_per_weight),
             decibels(tensor.sqnr_db),
+            nmse(tensor.nmse),
         ]
     };
-    let rows: Vec<Vec<String>> = report.tensors.iter().map(row).collect();
+    let head = [
+        "tensor",
+        "from -> to",
+        "",
+        "shape",
+        "size",
+        "per weight",
+        "SQNR",
+        "NMSE",
+    ];
+    let head = head.map(String::from).to_vec();
+    let rows: Vec<Vec<String>> = iter::once(head).chain(report.tensors.iter().map(row)).collect();
     format!(
-        "{}{}: {}, {} weights at {:.3} bits, signal to noise {}\n",
+        "{}{}: {}, {} weights at {:.3} bits, signal to noise {}, NMSE {}\n",
         table(&rows, 3),
         one_line(&args.output.display().to_string(), 200),
         bytes(report.file_bytes),
         count(report.weights),
         report.bits_per_weight,
         decibels(report.sqnr_db),
+        nmse(report.nmse),
     )
 }

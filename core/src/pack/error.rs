@@ -107,6 +107,22 @@ pub enum PackError {
         weight: f32,
     },
 
+    /// Packing a tensor lost more than any right scale would.
+    #[error(
+        "tensor {name:?} as {format} loses {nmse:.3} of its squared weights, and a right scale loses at most {limit}; no \
+         file was written: choose another format with --keep '{name}=f16', or take the loss with --allow-loss"
+    )]
+    Loss {
+        /// The tensor.
+        name: String,
+        /// Its format.
+        format: String,
+        /// The squared error as a part of the squared weights.
+        nmse: f64,
+        /// The most that is taken for a right scale.
+        limit: f64,
+    },
+
     /// A file of a checkpoint is missing.
     #[error("{} is missing: it holds {purpose}; get the whole model directory", path.display())]
     MissingFile {

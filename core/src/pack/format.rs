@@ -49,6 +49,17 @@ impl Format {
             .find(|(_, format)| *format == self)
             .map_or("", |(name, _)| name)
     }
+
+    /// llama.cpp's number for files mostly of this format, `general.file_type`. There is none for packed codes, and
+    /// readers that miss the key look at the tensors instead, while a wrong number would be shown as the truth.
+    pub(super) fn file_type(self) -> Option<u32> {
+        match self {
+            Format::F32 => Some(0),
+            Format::F16 => Some(1),
+            Format::Bf16 => Some(32),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -82,6 +93,10 @@ pub struct Options {
     pub keep: Vec<Keep>,
     /// Threads that quantize.
     pub threads: usize,
+    /// Whether to take what [`PackError::Loss`] refuses.
+    pub allow_loss: bool,
+    /// Whether to gather a [`Survey`](super::Survey) of each matrix.
+    pub survey: bool,
 }
 
 impl Options {
@@ -92,6 +107,8 @@ impl Options {
             group: ScaleGroup::Columns(32),
             keep: Vec::new(),
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
+            allow_loss: false,
+            survey: false,
         }
     }
 

@@ -20,18 +20,23 @@
 //! # Ok::<(), halfpi::Error>(())
 //! ```
 
+mod compare;
 mod error;
 mod format;
+mod gate;
 mod metadata;
 mod packer;
 mod quantize;
 mod report;
 mod source;
+mod survey;
 pub mod synthetic;
 
+pub use compare::Alternative;
 pub use error::PackError;
 pub use format::{Format, Keep, Options, parse_group};
 pub use packer::pack;
 pub use quantize::pack_matrix;
 pub use report::{Distortion, PackReport, Progress, TensorReport};
 pub use source::Source;
+pub use survey::{CodeCount, Survey, WeightHistogram};

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use halfpi_kernels::format::stock::Stock;
-use halfpi_kernels::format::{GROUP, HEADER_BYTES, Layout, ScaleGroup, TILE_ROWS};
+use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 use super::quantize::{Quantizer, pack_rows};
 use super::source::{Source, SourceTensor, Transform, Weights};
-use super::{Distortion, Format, Options, PackError, PackReport, Progress, TensorReport};
+use super::survey::Surveyor;
+use super::{Distortion, Format, Options, PackError, PackReport, Progress, Survey, TensorReport, gate};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
 
@@ -29,6 +30,18 @@ enum Target {
     Tiles { stock: Stock, layout: Layout },
     /// A packed tensor as it is.
     Copy { layout: Layout },
+}
+
+impl Target {
+    /// Bits of a weight's code.
+    fn code_bits(&self) -> f64 {
+        match self {
+            Target::Floats(ty) => ty.block_bytes() as f64 * 8.0,
+            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
+                layout.codes().bits() as f64
+            }
+        }
+    }
 }
 
 /// What becomes of a tensor.
@@ -66,6 +79,9 @@ pub fn pack(
     source.set_metadata(&mut writer)?;
     writer.set(LAYOUT_VERSION_KEY, LAYOUT_VERSION)?;
     writer.set("halfpi.format", options.format.name())?;
+    if let Some(file_type) = options.format.file_type() {
+        writer.set("general.file_type", file_type)?;
+    }
     for (tensor, plan) in tensors.iter().zip(&plans) {
         plan.declare(tensor, &mut writer)?;
     }
@@ -82,16 +98,23 @@ pub fn pack(
     let mut report = Vec::with_capacity(tensors.len());
     let mut all = Distortion::default();
     for (index, (tensor, plan)) in tensors.iter().zip(plans).enumerate() {
-        let distortion = packer.tensor(index, tensor, &plan.target)?;
-        if tensor.dims.len() > 1 {
+        let is_matrix = tensor.dims.len() > 1;
+        let mut surveyor = (options.survey && is_matrix).then(|| Surveyor::new(tensor, options.threads));
+        let distortion = packer.tensor(index, tensor, &plan.target, &mut surveyor)?;
+        if !options.allow_loss {
+            gate::check(&tensor.name, &plan.format, plan.target.code_bits(), distortion)?;
+        }
+        if is_matrix {
             all = all.plus(distortion);
         }
-        report.push(plan.report(tensor, distortion));
+        let survey = surveyor.map(|surveyor| surveyor.finish(fitting_group(options.group, tensor.cols)));
+        report.push(plan.report(tensor, distortion, survey));
     }
     packer.out.finish()?.commit()?;
 
     let bytes: u64 = report.iter().map(|tensor| tensor.bytes).sum();
     let weights = report.iter().map(|tensor| tensor.weights).sum();
+    let redundant_bytes: u64 = report.iter().map(TensorReport::redundant_bytes).sum();
     Ok(PackReport {
         tensors: report,
         weights,
@@ -99,6 +122,7 @@ pub fn pack(
         bits_per_weight: bits_per_weight(bytes, weights),
         sqnr_db: all.sqnr_db(),
         nmse: all.nmse(),
+        entropy_coded_bytes: options.survey.then(|| file_bytes - redundant_bytes),
     })
 }
 
@@ -171,7 +195,7 @@ impl Plan {
         Ok(())
     }
 
-    fn report(self, tensor: &SourceTensor<'_>, distortion: Distortion) -> TensorReport {
+    fn report(self, tensor: &SourceTensor<'_>, distortion: Distortion, survey: Option<Survey>) -> TensorReport {
         let weights = tensor.weight_count();
         let bytes = match &self.target {
             Target::Floats(ty) => weights * ty.block_bytes(),
@@ -190,6 +214,7 @@ impl Plan {
             sqnr_db: distortion.sqnr_db(),
             nmse: distortion.nmse(),
             note: self.note,
+            survey,
         }
     }
 }
@@ -249,7 +274,13 @@ struct Packer<'p, W> {
 }
 
 impl<W: Write> Packer<'_, W> {
-    fn tensor(&mut self, index: usize, tensor: &SourceTensor<'_>, target: &Target) -> Result<Distortion> {
+    fn tensor(
+        &mut self,
+        index: usize,
+        tensor: &SourceTensor<'_>,
+        target: &Target,
+        surveyor: &mut Option<Surveyor<'_>>,
+    ) -> Result<Distortion> {
         let batches = Batches::new(tensor);
         let name = tensor.name.as_str();
         match (target, &tensor.weights) {
@@ -259,6 +290,7 @@ impl<W: Write> Packer<'_, W> {
                     let (bytes, lost) = floats(tensor, rows.clone(), *ty)?;
                     distortion = distortion.plus(lost);
                     self.out.write(name, &bytes)?;
+                    survey_floats(surveyor, tensor, rows.clone(), *ty, &bytes)?;
                     self.advance(index, tensor, rows)?;
                 }
                 Ok(distortion)
@@ -271,6 +303,7 @@ impl<W: Write> Packer<'_, W> {
                 for rows in batches {
                     let batch = pack_rows(name, quantizer, layout, shape, rows.clone(), &read, self.threads)?;
                     self.out.write(name, &batch.codes)?;
+                    survey_codes(surveyor, tensor, rows.clone(), layout, &[&batch.codes, &batch.scales])?;
                     scales.extend(batch.scales);
                     distortion = distortion.plus(batch.distortion);
                     self.advance(index, tensor, rows)?;
@@ -298,6 +331,8 @@ impl<W: Write> Packer<'_, W> {
                     );
                     packed.map_err(|source| tensor.format_error(source))?;
                     self.out.write(name, &codes)?;
+                    let parts = [&codes[..], &batch_scales, &batch_minima];
+                    survey_codes(surveyor, tensor, rows.clone(), layout, &parts)?;
                     scales.extend(batch_scales);
                     minima.extend(batch_minima);
                     self.advance(index, tensor, rows)?;
@@ -308,8 +343,11 @@ impl<W: Write> Packer<'_, W> {
                 }
                 Ok(Distortion::default())
             }
-            (Target::Copy { .. }, Weights::Packed { data, .. }) => {
+            (Target::Copy { .. }, Weights::Packed { data, packed }) => {
                 self.out.write(name, data)?;
+                if let Some(surveyor) = surveyor {
+                    surveyor.add(0..tensor.rows, Matrix::Packed(*packed));
+                }
                 self.advance(index, tensor, 0..tensor.rows)?;
                 Ok(Distortion::default())
             }
@@ -362,6 +400,47 @@ impl Iterator for Batches {
         self.left.start = self.left.end.min(start + self.step);
         (start < self.left.end).then_some(start..self.left.start)
     }
+}
+
+/// Shows rows that were packed into `parts` (codes, scales, minima) to the surveyor, if there is one.
+fn survey_codes(
+    surveyor: &mut Option<Surveyor<'_>>,
+    tensor: &SourceTensor<'_>,
+    rows: Range<usize>,
+    layout: &Layout,
+    parts: &[&[u8]],
+) -> Result<(), PackError> {
+    let Some(surveyor) = surveyor else { return Ok(()) };
+    let group = match layout.scale_groups() {
+        1 => ScaleGroup::Row,
+        groups => ScaleGroup::Columns(tensor.cols / groups),
+    };
+    let has_minima = layout.minima_offset().is_some();
+    let layout = Layout::new(rows.len(), tensor.cols, layout.codes(), group, has_minima);
+    let bytes = parts.concat();
+    let packed = layout.and_then(|layout| Packed::new(layout, &bytes));
+    let packed = packed.map_err(|source| tensor.format_error(source))?;
+    surveyor.add(rows, Matrix::Packed(packed));
+    Ok(())
+}
+
+/// The same for rows of floats.
+fn survey_floats(
+    surveyor: &mut Option<Surveyor<'_>>,
+    tensor: &SourceTensor<'_>,
+    rows: Range<usize>,
+    ty: GgmlType,
+    bytes: &[u8],
+) -> Result<(), PackError> {
+    let Some(surveyor) = surveyor else { return Ok(()) };
+    let float = match ty {
+        GgmlType::F16 => Float::F16,
+        GgmlType::BF16 => Float::Bf16,
+        _ => Float::F32,
+    };
+    let dense = Dense::new(rows.len(), tensor.cols, float, bytes).map_err(|source| tensor.format_error(source))?;
+    surveyor.add(rows, Matrix::Dense(dense));
+    Ok(())
 }
 
 /// Some rows as floats of a type, and what that lost.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Survey;
+
 /// What was lost between weights and what the file gives back.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Distortion {
@@ -63,6 +65,9 @@ pub struct TensorReport {
     pub nmse: f64,
     /// Why the format is not the one asked for.
     pub note: Option<String>,
+    /// Histograms, the entropy of the codes and comparisons; `None` unless asked for, and for vectors.
+    #[serde(flatten)]
+    pub survey: Option<Survey>,
 }
 
 /// What became of a model.
@@ -80,6 +85,17 @@ pub struct PackReport {
     pub sqnr_db: Option<f64>,
     /// The squared error as a part of the squared weights, over all matrices.
     pub nmse: f64,
+    /// What the length would be with every code at its tensor's entropy; `None` unless a survey was asked for.
+    pub entropy_coded_bytes: Option<u64>,
+}
+
+impl TensorReport {
+    /// Bytes that entropy coding would save.
+    pub(super) fn redundant_bytes(&self) -> u64 {
+        let bits = |survey: &Survey| Some(survey.code_bits? - survey.entropy_bits?);
+        let bits = self.survey.as_ref().and_then(bits).unwrap_or(0.0).max(0.0);
+        ((bits * self.weights as f64 / 8.0) as u64).min(self.bytes)
+    }
 }
 
 /// How far packing is.

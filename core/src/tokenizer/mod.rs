@@ -26,7 +26,7 @@ mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Vocabulary, token_type};
 
 use crate::gguf::Gguf;
 use bpe::Bpe;

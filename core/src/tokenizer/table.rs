@@ -7,6 +7,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::error::{TokenizerError, excerpt};
+use super::token_type;
 
 /// Folded 64x64 -> 128 bit multiplication, the mixing step of wyhash.
 fn fold(a: u64, b: u64) -> u64 {
@@ -131,11 +132,11 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn from_ggml(token_type: i32) -> Self {
         match token_type {
-            2 => Kind::Unknown,
-            3 => Kind::Control,
-            4 => Kind::UserDefined,
-            6 => Kind::Byte,
-            // 1 is normal, 5 unused (a normal token that training never saw), 0 undefined.
+            token_type::UNKNOWN => Kind::Unknown,
+            token_type::CONTROL => Kind::Control,
+            token_type::USER_DEFINED => Kind::UserDefined,
+            token_type::BYTE => Kind::Byte,
+            // Unused tokens are normal ones; 0 is undefined.
             _ => Kind::Normal,
         }
     }

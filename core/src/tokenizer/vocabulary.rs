@@ -3,6 +3,22 @@
 use super::error::TokenizerError;
 use crate::gguf::Gguf;
 
+/// What a token is for, as `tokenizer.ggml.token_type` says it.
+pub mod token_type {
+    /// Text.
+    pub const NORMAL: i32 = 1;
+    /// Stands for whatever the vocabulary cannot write.
+    pub const UNKNOWN: i32 = 2;
+    /// Structure of the conversation.
+    pub const CONTROL: i32 = 3;
+    /// Added by the model's makers; found in the text before anything else.
+    pub const USER_DEFINED: i32 = 4;
+    /// Text that training never saw.
+    pub const UNUSED: i32 = 5;
+    /// One byte, written `<0xHH>`.
+    pub const BYTE: i32 = 6;
+}
+
 /// Everything that defines a tokenizer, under the names of the GGUF keys `tokenizer.ggml.*`.
 ///
 /// Nothing is checked until [`super::Tokenizer::new`].
@@ -16,7 +32,7 @@ pub struct Vocabulary<'a> {
     pub tokens: Vec<&'a str>,
     /// The score of each id; `llama` and `t5` only.
     pub scores: Vec<f32>,
-    /// What each id is for: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. Empty: all normal.
+    /// What each id is for, one of [`token_type`]. Empty: all normal.
     pub token_types: Vec<i32>,
     /// Pairs of tokens, a space between, in order of priority; `gpt2` only.
     pub merges: Vec<&'a str>,

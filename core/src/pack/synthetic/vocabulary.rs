@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::Result;
 use crate::gguf::Writer;
+use crate::tokenizer::token_type::{CONTROL, NORMAL, UNUSED};
 
 /// The special tokens, last in the real vocabulary: end of text, start and end of a turn.
 pub(super) const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -17,10 +18,6 @@ pub(super) const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_st
 const WORDS: &str = " the and of to in is it that you he was for on are with as his they be at one have this from or \
     had by hot but some what there we can out other were all your when up use word how said an each she which do their \
     time if will way about many then them would write like so these her long make thing see him two has look more day";
-
-const NORMAL: i32 = 1;
-const CONTROL: i32 = 3;
-const UNUSED: i32 = 5;
 
 /// The pieces of a tokenizer, as GGUF and tokenizer.json name them.
 pub(super) struct Vocabulary {

@@ -10,14 +10,8 @@ use super::config::{ModelConfig, token_ids};
 use super::{PackError, read_json, read_text, required};
 use crate::Result;
 use crate::gguf::Writer;
+use crate::tokenizer::token_type::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::tokenizer::{Tokenizer, Vocabulary};
-
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
 
 /// The tokenizer of a checkpoint.
 pub(super) struct ImportedTokenizer {
