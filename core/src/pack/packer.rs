@@ -12,7 +12,7 @@ use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 use super::quantize::{Quantizer, pack_rows};
 use super::source::{Source, SourceTensor, Transform, Weights};
 use super::survey::Surveyor;
-use super::{Distortion, Format, Options, PackError, PackReport, Progress, Survey, TensorReport, gate};
+use super::{Distortion, Format, Options, PackError, PackReport, Progress, Survey, TensorReport, gate, survey};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
 
@@ -38,7 +38,7 @@ impl Target {
         match self {
             Target::Floats(ty) => ty.block_bytes() as f64 * 8.0,
             Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
-                layout.codes().bits() as f64
+                survey::bits_per_weight(layout.codes())
             }
         }
     }
@@ -411,14 +411,23 @@ fn survey_codes(
     parts: &[&[u8]],
 ) -> Result<(), PackError> {
     let Some(surveyor) = surveyor else { return Ok(()) };
-    let group = match layout.scale_groups() {
-        1 => ScaleGroup::Row,
-        groups => ScaleGroup::Columns(tensor.cols / groups),
-    };
     let has_minima = layout.minima_offset().is_some();
-    let layout = Layout::new(rows.len(), tensor.cols, layout.codes(), group, has_minima);
+    let part = Layout::new(
+        rows.len(),
+        tensor.cols,
+        layout.codes(),
+        layout.scale_group(),
+        has_minima,
+    );
+    let part = part.map(|part| {
+        if layout.has_f32_scales() {
+            part.with_f32_scales()
+        } else {
+            part
+        }
+    });
     let bytes = parts.concat();
-    let packed = layout.and_then(|layout| Packed::new(layout, &bytes));
+    let packed = part.and_then(|part| Packed::new(part, &bytes));
     let packed = packed.map_err(|source| tensor.format_error(source))?;
     surveyor.add(rows, Matrix::Packed(packed));
     Ok(())

@@ -11,6 +11,24 @@ pub struct CodeCount {
     pub count: u64,
 }
 
+/// Bits of a code for each real weight, scales left out.
+pub(in super::super) fn bits_per_weight(codes: Codes) -> f64 {
+    match codes {
+        // Counted for each complex weight.
+        Codes::PhaseComplex => f64::from(codes.bits_per_weight()) / 2.0,
+        _ => f64::from(codes.bits_per_weight()),
+    }
+}
+
+/// Real weights that one code decides about.
+fn weights_per_code(codes: Codes) -> f64 {
+    match codes {
+        Codes::PhasePair { .. } => 4.0,
+        Codes::PhaseAxis { .. } | Codes::PhaseComplex => 2.0,
+        _ => 1.0,
+    }
+}
+
 pub(super) struct CodeCounts {
     codes: Codes,
     counts: Vec<u64>,
@@ -20,7 +38,7 @@ impl CodeCounts {
     pub(super) fn new(codes: Codes) -> Self {
         Self {
             codes,
-            counts: vec![0; 1 << codes.bits()],
+            counts: vec![0; codes.count() as usize],
         }
     }
 
@@ -41,7 +59,12 @@ impl CodeCounts {
     pub(super) fn in_order(&self) -> Vec<CodeCount> {
         let value = |code: usize| match self.codes {
             Codes::Int8 => i32::from(code as u8 as i8),
+            Codes::Int6 => code as i32 - 32,
+            Codes::Codebook5(table) => i32::from(table[code]),
             Codes::Codebook4(table) => i32::from(table[code]),
+            Codes::Codebook2(table) => i32::from(table[code]),
+            Codes::Trits => code as i32 - 1,
+            Codes::PhasePair { .. } | Codes::PhaseAxis { .. } | Codes::PhaseComplex => code as i32,
         };
         let count = |(code, &count)| CodeCount {
             value: value(code),
@@ -54,7 +77,7 @@ impl CodeCounts {
 
     /// Bits of a weight's code as it is stored.
     pub(super) fn stored_bits(&self) -> f64 {
-        self.codes.bits() as f64
+        bits_per_weight(self.codes)
     }
 
     /// Shannon's entropy, in bits a weight.
@@ -64,10 +87,7 @@ impl CodeCounts {
             let p = count as f64 / total;
             -p * p.log2()
         };
-        self.counts
-            .iter()
-            .filter(|&&count| count > 0)
-            .map(|&count| part(count))
-            .sum()
+        let used = self.counts.iter().filter(|count| **count > 0);
+        used.map(|&count| part(count)).sum::<f64>() / weights_per_code(self.codes)
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 pub use self::codes::CodeCount;
 use self::codes::CodeCounts;
+pub(super) use self::codes::bits_per_weight;
 use self::histogram::WeightCounts;
 pub use self::histogram::WeightHistogram;
 use super::Distortion;
