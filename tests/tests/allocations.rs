@@ -28,7 +28,8 @@ fn tokens_cost_no_allocation() {
     drop(std::hint::black_box(vec![0u8; 100]));
     assert_eq!(allocations() - before, 1, "the allocator counts");
     for architecture in Architecture::ALL {
-        for format in ["f16", "q8_0", "q4_1", "phi4"] {
+        let complex = architecture.is_complex().then_some("phase-complex");
+        for format in ["f16", "q8_0", "q4_1", "phi4"].into_iter().chain(complex) {
             let model = SyntheticModel::tiny(architecture).with_storage(Storage::by_name(format).unwrap());
             let loaded = LoadedModel::new(model.to_model_file().unwrap(), &Serial).unwrap();
             for precision in [Precision::Int8, Precision::F32] {

@@ -31,6 +31,12 @@ pub enum PackError {
         /// What was given.
         text: String,
     },
+    /// A format of complex weights was asked for weights that are real.
+    #[error("phase-complex is for the complex weights of ifairy models; {name:?} is real")]
+    NotComplex {
+        /// The tensor's name.
+        name: String,
+    },
     /// Packed codes were asked of a format that has none.
     #[error("{format} has no codes; q8, phi4 and phi4-additive have")]
     NoCodes {

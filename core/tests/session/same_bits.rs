@@ -41,8 +41,19 @@ fn models() -> Vec<(SyntheticModel, Precision)> {
     all.chain([
         (model(Architecture::Llama, "phi4"), Precision::Int8),
         (model(Architecture::Llama, "phi4"), Precision::F32),
+        (model(Architecture::IFairy, "phase-complex"), Precision::Int8),
+        (model(Architecture::IFairy, "phase-complex"), Precision::F32),
+        (half_complex_model(), Precision::Int8),
     ])
     .collect()
+}
+
+/// Products in one piece and in parts, side by side.
+fn half_complex_model() -> SyntheticModel {
+    SyntheticModel {
+        feed_forward: storage("q8_0"),
+        ..SyntheticModel::tiny(Architecture::IFairy).with_storage(storage("phase-complex"))
+    }
 }
 
 #[test]

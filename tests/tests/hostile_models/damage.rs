@@ -47,7 +47,7 @@ fn damaged_files_are_refused_or_run() {
     let (mut refused, mut failed, mut ran) = (0, 0, 0);
     let mut slowest = Duration::ZERO;
     for (i, architecture) in Architecture::ALL.into_iter().enumerate() {
-        let format = ["q4_1", "f16", "q8_0", "phi4", "q8"][i];
+        let format = ["q4_1", "f16", "q8_0", "phi4", "phase-complex"][i];
         let good = model(architecture, format).bytes();
         let header = Gguf::parse(&good).unwrap().tensors()[0].offset as usize;
         let mut random = Random(i as u64);

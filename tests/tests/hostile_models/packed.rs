@@ -31,15 +31,22 @@ fn every_field_of_the_header_is_checked() {
     assert_eq!(error(&changed(0, b"GGUF")), Magic);
     assert_eq!(error(&changed(4, &[2, 0])), Version { found: 2 });
     assert_eq!(error(&changed(4, &[1, 1])), Version { found: 257 });
-    for bits in [0, 1, 2, 5, 16, 255] {
-        assert_eq!(error(&changed(6, &[bits])), Header { field: "code width" });
+    for kind in [0, 1, 7, 9, 15, 21, 255] {
+        assert_eq!(error(&changed(6, &[kind])), Header { field: "code width" });
     }
+    let field = "reserved bytes";
+    assert_eq!(error(&changed(6, &[2])), Header { field }, "the table is longer");
+    assert_eq!(error(&changed(6, &[20])), Header { field }, "complex codes have none");
     assert!(
-        length("packed matrix", error(&changed(6, &[8]))),
-        "8-bit codes are longer"
+        length("packed matrix", error(&changed(6, &[5]))),
+        "5-bit codes are longer"
     );
     assert!(length("packed matrix", error(&changed(7, &[1]))), "minima are more");
-    for flags in [2, 128, 255] {
+    assert!(
+        length("packed matrix", error(&changed(7, &[2]))),
+        "f32 scales are longer"
+    );
+    for flags in [4, 128, 255] {
         assert_eq!(error(&changed(7, &[flags])), Header { field: "flags" });
     }
     let (rows, cols) = (

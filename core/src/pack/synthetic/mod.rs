@@ -120,13 +120,14 @@ impl SyntheticModel {
         shapes::SHAPES.iter().map(|shape| shape.name)
     }
 
-    /// The same with all matrices stored in one way.
+    /// The same with all matrices stored in one way, or those that are not complex as `q8` if only complex ones can be.
     pub fn with_storage(self, storage: Storage) -> Self {
+        let real = if storage.is_complex() { Storage::Q8 } else { storage };
         Self {
-            embedding: storage,
+            embedding: real,
             attention: storage,
             feed_forward: storage,
-            output: storage,
+            output: real,
             ..self
         }
     }
@@ -138,10 +139,7 @@ impl SyntheticModel {
 
     /// How many weights it has, vectors included.
     pub fn parameters(&self) -> u64 {
-        self.tensors()
-            .iter()
-            .map(|tensor| tensor.cols as u64 * tensor.rows.max(1) as u64)
-            .sum()
+        self.tensors().iter().map(Tensor::parameters).sum()
     }
 
     /// The whole file in memory.
@@ -255,7 +253,7 @@ impl SyntheticModel {
         for block in 0..config.block_count {
             let layer = |name: &str, storage, rows, cols| {
                 let mut tensor = matrix(format!("blk.{block}.{name}.weight"), storage, rows, cols, 1.0);
-                if config.architecture.is_complex() {
+                if config.architecture.is_complex() && !storage.is_complex() {
                     // In parts: the rows' real parts, then their imaginary ones.
                     tensor.cols /= 2;
                 }
@@ -342,11 +340,24 @@ impl SyntheticModel {
                 expected: "at least 259: the bytes and the special tokens",
             });
         }
-        self.matrices().iter().try_for_each(|tensor| tensor.check())
+        self.matrices().iter().try_for_each(|tensor| {
+            let is_complex = config.architecture.is_complex() && tensor.name.starts_with("blk.");
+            tensor.check(is_complex)
+        })
     }
 }
 
 impl Tensor {
+    /// Weights; of a complex one, both parts.
+    fn parameters(&self) -> u64 {
+        let floats = self.cols as u64 * self.rows.max(1) as u64;
+        match self.contents {
+            // The real form has each part twice.
+            Contents::Matrix { storage, .. } if storage.is_complex() => floats / 2,
+            _ => floats,
+        }
+    }
+
     fn is_packed(&self) -> bool {
         matches!(
             self.contents,
@@ -357,9 +368,12 @@ impl Tensor {
         )
     }
 
-    fn check(&self) -> Result<(), PackError> {
+    fn check(&self, is_complex: bool) -> Result<(), PackError> {
         match self.contents {
             Contents::Vector { .. } => Ok(()),
+            Contents::Matrix { storage, .. } if storage.is_complex() && !is_complex => Err(PackError::NotComplex {
+                name: self.name.clone(),
+            }),
             Contents::Matrix { storage, .. } => {
                 storage.check(self.rows, self.cols).map_err(|source| PackError::Format {
                     name: self.name.clone(),

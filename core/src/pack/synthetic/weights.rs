@@ -33,9 +33,10 @@ const NAMED: &[(&str, Storage)] = &[
     ("q4_0", Storage::Stock(Stock::Q4_0)),
     ("q4_1", Storage::Stock(Stock::Q4_1)),
     ("iq4_nl", Storage::Stock(Stock::Iq4Nl)),
-    ("q8", packed(Codes::Int8)),
+    ("q8", Storage::Q8),
     ("phi4", packed(Codes::Codebook4(tables::PHI))),
     ("phi4-additive", packed(Codes::Codebook4(tables::PHI_ADDITIVE))),
+    ("phase-complex", Storage::PHASE_COMPLEX),
 ];
 
 const fn packed(codes: Codes) -> Storage {
@@ -51,6 +52,25 @@ const CHUNK: usize = 1 << 16;
 impl Storage {
     /// The most precise one.
     pub const F32: Self = Storage::Float(Float::F32);
+
+    /// 8-bit integers in groups of 32.
+    pub(super) const Q8: Self = packed(Codes::Int8);
+    /// Powers of i, for the complex matrices of complex models.
+    pub const PHASE_COMPLEX: Self = Storage::Packed {
+        codes: Codes::PhaseComplex,
+        scales: ScaleGroup::Row,
+    };
+
+    /// Whether only complex matrices can be stored so. They then have their real form, from `[re, im]` to `[re, im]`.
+    pub fn is_complex(self) -> bool {
+        matches!(
+            self,
+            Storage::Packed {
+                codes: Codes::PhaseComplex,
+                ..
+            }
+        )
+    }
 
     /// The storage with this name: one of [`names`](Self::names), in groups of 32 where there are groups.
     pub fn by_name(name: &str) -> Option<Self> {
@@ -184,7 +204,8 @@ fn code_values(codes: Codes) -> Vec<i8> {
         Codes::Codebook4(table) => table.to_vec(),
         Codes::Codebook2(table) => table.to_vec(),
         // What codes of several weights give one of them, over all codes.
-        Codes::Trits | Codes::PhaseAxis { magnitudes: false } | Codes::PhaseComplex => vec![-1, 0, 1],
+        Codes::Trits => vec![-1, 0, 1],
+        Codes::PhaseAxis { magnitudes: false } | Codes::PhaseComplex => vec![-1, 0, 0, 1],
         Codes::PhasePair { stages: 1 } => vec![-2, -1, -1, 0, 0, 0, 1, 1, 2],
         Codes::PhasePair { .. } => (-6..=6).collect(),
         Codes::PhaseAxis { magnitudes: true } => (-127..=127).collect(),
@@ -238,6 +259,12 @@ fn fill_packed(
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     write(&layout.header())?;
+    // A tile of complex codes is one of complex rows, which are two real ones each.
+    let rows = if layout.codes() == Codes::PhaseComplex {
+        rows / 2
+    } else {
+        rows
+    };
     let tiles = rows.div_ceil(TILE_ROWS);
     // Rows of the last tile that exist, and where that tile begins if some do not.
     let lanes = rows - (tiles - 1) * TILE_ROWS;
