@@ -5,9 +5,11 @@ mod chat;
 mod engine;
 mod eval;
 mod inspect;
+mod interrupt;
 mod output;
 mod pack;
 mod progress;
+mod unpack;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ enum Command {
     Chat(chat::Args),
     Inspect(inspect::Args),
     Pack(pack::Args),
+    Unpack(unpack::Args),
     Eval(eval::Args),
     Bench(bench::Args),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Pack(args) => pack::run(&args),
+        Command::Unpack(args) => unpack::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

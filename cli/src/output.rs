@@ -77,6 +77,11 @@ pub fn count(count: u64) -> String {
     }
 }
 
+/// A hash in hexadecimal digits.
+pub fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Text from a file on one line, cut to `width` characters, with nothing in it that a terminal obeys.
 pub fn one_line(text: &str, width: usize) -> String {
     let mut shown = String::new();

@@ -237,6 +237,76 @@ fn pack_writes_a_model_that_runs() {
 }
 
 #[test]
+fn unpack_restores_what_pack_archived() {
+    let pack = [
+        "pack",
+        "f32.gguf",
+        "--format",
+        "phi4",
+        "-o",
+        "small.gguf",
+        "--archive",
+        "small.hpar",
+    ];
+    let packed = json(&[&pack[..], &["--json"]].concat());
+    let text = String::from_utf8(halfpi(&pack).stdout).unwrap();
+    assert!(text.contains("small.hpar: ") && text.contains("% of that"), "{text}");
+    let length = std::fs::metadata(folder().join("small.hpar")).unwrap().len();
+    assert_eq!(packed["archive"]["archive_bytes"], length);
+    assert!(number(&packed, "file_bytes") > length as f64);
+
+    let sha256 = packed["archive"]["sha256"].as_str().unwrap();
+    let unpack = ["unpack", "small.hpar", "-o", "restored.gguf", "--sha256", sha256];
+    let unpacked = json(&[&unpack[..], &["--json"]].concat());
+    assert_eq!(
+        (&unpacked["sha256"], &unpacked["archive_bytes"]),
+        (&sha256.into(), &length.into())
+    );
+    let read = |name: &str| std::fs::read(folder().join(name)).unwrap();
+    assert!(read("restored.gguf") == read("small.gguf"));
+
+    // From a pipe, and onto a file that is there.
+    std::fs::write(folder().join("restored.gguf"), "old").unwrap();
+    let archive = std::fs::File::open(folder().join("small.hpar")).unwrap();
+    let output = command(&["unpack", "-", "-o", "restored.gguf"])
+        .stdin(archive)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains(sha256), "{text}");
+    assert!(read("restored.gguf") == read("small.gguf"));
+
+    std::fs::write(folder().join("cut.hpar"), &read("small.hpar")[..1000]).unwrap();
+    let other = "0".repeat(64);
+    for (args, needle) in [
+        (
+            &["unpack", "cut.hpar", "-o", "restored.gguf"][..],
+            "cut.hpar: the archive ends at byte 1000",
+        ),
+        (&["unpack", "small.gguf", "-o", "restored.gguf"], "use it as it is"),
+        (&["unpack", "not-a-model.gguf", "-o", "restored.gguf"], "web page"),
+        (&["unpack", "missing.hpar", "-o", "restored.gguf"], "missing.hpar"),
+        (
+            &["unpack", "small.hpar", "-o", "no/such/folder/x.gguf"],
+            "error: no/such/folder",
+        ),
+        (
+            &["unpack", "small.hpar", "-o", "restored.gguf", "--sha256", &other],
+            "was asked for",
+        ),
+        (&["inspect", "small.hpar"], "halfpi unpack"),
+    ] {
+        let output = halfpi(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && stderr.contains(needle),
+            "{args:?}: {stderr}"
+        );
+    }
+    assert!(read("restored.gguf") == read("small.gguf"));
+}
+
+#[test]
 fn chat_answers_once() {
     let ask = |seed| {
         json(&[
@@ -428,7 +498,7 @@ fn bench_measures_models_and_kernels() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let cases: [(&[&str], i32, &str); 17] = [
+    let cases: [(&[&str], i32, &str); 19] = [
         (&["inspect", "missing.gguf"], 1, "missing.gguf"),
         (&["inspect", "not-a-model.gguf"], 1, "not-a-model.gguf"),
         (
@@ -478,6 +548,16 @@ fn errors_say_what_to_do() {
             1,
             "no/such/folder",
         ),
+        (
+            &["pack", "f32.gguf", "--format", "q8", "-o", "x", "--archive", "x"],
+            1,
+            "name of its own",
+        ),
+        (
+            &["unpack", "f32.gguf", "-o", "x", "--sha256", "12"],
+            2,
+            "64 hexadecimal digits",
+        ),
         (&["bench"], 2, "--shape"),
         (&["bench", "kernels", "--backend", "abacus"], 1, "scalar"),
         (&["bench", "kernels", "--shape", "10x10"], 2, "multiple of 32"),
@@ -497,11 +577,12 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn every_command_has_help() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &[],
         &["chat"],
         &["inspect"],
         &["pack"],
+        &["unpack"],
         &["eval"],
         &["eval", "perplexity"],
         &["eval", "compare"],

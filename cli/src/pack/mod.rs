@@ -1,18 +1,18 @@
 //! `halfpi pack`: packs the weights of a model into a file of our own formats.
 
+mod archive;
 mod page;
 
 use std::iter;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use halfpi::pack::{Format, Keep, Options, PackReport, Source, TensorReport, pack, parse_group};
 use serde::Serialize;
 
+use crate::interrupt::Interrupt;
 use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, table};
 use crate::progress;
+use archive::Archived;
 
 /// Pack a model's weights
 ///
@@ -22,7 +22,8 @@ use crate::progress;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   halfpi pack model.gguf --format q8 -o model-q8.gguf
-  halfpi pack SmolLM2-135M-Instruct/ --format phi4 --group 64 --keep token_embd.weight=q8 -o smollm2.gguf")]
+  halfpi pack SmolLM2-135M-Instruct/ --format phi4 --group 64 --keep token_embd.weight=q8 -o smollm2.gguf
+  halfpi pack model.gguf --format phi4-additive -o model-phi4.gguf --archive model-phi4.hpar")]
 pub struct Args {
     /// GGUF file or Hugging Face directory
     #[arg(value_name = "MODEL")]
@@ -45,6 +46,9 @@ pub struct Args {
     /// Pack even what loses more than a right scale would
     #[arg(long)]
     allow_loss: bool,
+    /// Write the file once more, entropy-coded for download; `halfpi unpack` restores it
+    #[arg(long, value_name = "OUT.hpar")]
+    archive: Option<PathBuf>,
     /// Threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -59,6 +63,7 @@ struct Output<'a> {
     format: &'a str,
     #[serde(flatten)]
     report: &'a PackReport,
+    archive: Option<&'a Archived>,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -77,37 +82,37 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(threads) = args.threads {
         options.threads = threads.into();
     }
+    if args.archive.as_ref() == Some(&args.output) {
+        return Err(format!("{}: give the archive a name of its own", args.output.display()).into());
+    }
     let source = Source::open(&args.model).map_err(|error| about(&args.model, error))?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    // Stopped from within, so that no half of a file stays behind.
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let interrupt = Interrupt::noted()?;
 
     let bar = progress::bar(0, "weights");
     let report = pack(&source, &options, &args.output, &mut |progress| {
         bar.set_length(progress.weights);
         bar.set_position(progress.weights_done);
         bar.set_message(progress.tensor.to_owned());
-        if interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        interrupt.go_on()
     });
     bar.finish_and_clear();
     let report = report.map_err(|error| about(&args.model, error))?;
     if let Some(directory) = &args.report {
         page::write(directory, &args.output, &report)?;
     }
+    let write = |archive: &PathBuf| archive::write(&args.output, archive, options.threads, &interrupt);
+    let archived = args.archive.as_ref().map(write).transpose()?;
     if args.json {
         let output = Output {
             output: args.output.display().to_string(),
             format: &args.format,
             report: &report,
+            archive: archived.as_ref(),
         };
         return print_json(&output);
     }
-    print(&text(args, &report))
+    let archived = archived.map(|archived| archived.text(report.file_bytes));
+    print(&(text(args, &report) + &archived.unwrap_or_default()))
 }
 
 fn text(args: &Args, report: &PackReport) -> String {

@@ -20,6 +20,8 @@ pub enum ForeignFormat {
     Json,
     /// One of the formats llama.cpp used before GGUF.
     Ggml,
+    /// An [archive](crate::archive) of a model.
+    Archive,
     /// Nothing but zeros at the start.
     Zeros,
     /// None of these.
@@ -42,6 +44,8 @@ impl ForeignFormat {
             Self::Compressed
         } else if starts_any(&GGML_MAGICS) {
             Self::Ggml
+        } else if starts_any(&[b"HPAR"]) {
+            Self::Archive
         } else if starts_any(&[b"version https://git-lfs"]) {
             Self::LfsPointer
         } else if tag("<!doctype") || tag("<html") || tag("<?xml") {
@@ -66,6 +70,7 @@ impl fmt::Display for ForeignFormat {
             Self::Compressed => "a compressed file; decompress it",
             Self::Safetensors => "safetensors; make a GGUF of its directory with `halfpi pack`",
             Self::WebPage => "a web page in place of the download; get the file again",
+            Self::Archive => "a halfpi archive; restore the model with `halfpi unpack`",
             Self::LfsPointer => "a Git LFS pointer; run `git lfs pull` to get the file it stands for",
             Self::Json => "JSON, perhaps a server's error message; get the file again",
             Self::Ggml => "a GGML file from before GGUF; convert the original model with a current llama.cpp",

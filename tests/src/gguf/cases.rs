@@ -113,6 +113,7 @@ fn other_formats() -> Vec<Case> {
         foreign("zip", b"PK\x03\x04\x14\0\x08\0archive/data.pkl", ForeignFormat::Zip),
         foreign("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", ForeignFormat::Compressed),
         foreign("zstd", b"\x28\xb5\x2f\xfd\x24\0\x01\0\0", ForeignFormat::Compressed),
+        foreign("archive", b"HPAR\x01\0\0\0\0\x10\0\0\0\0\0\0", ForeignFormat::Archive),
         foreign(
             "safetensors",
             b"\x12\0\0\0\0\0\0\0{\"__metadata__\":{}}",
