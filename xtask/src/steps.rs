@@ -167,6 +167,7 @@ fn backends() -> Vec<(&'static str, bool)> {
         ("scalar", true),
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+        ("avx512vbmi", std::is_x86_feature_detected!("avx512vbmi")),
     ];
     #[cfg(target_arch = "aarch64")]
     return vec![

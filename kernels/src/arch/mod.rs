@@ -37,7 +37,7 @@ impl Backend {
             .map(|kernels| Backend(kernels))
     }
 
-    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avx512vnni`, `neon`, `neon-dotprod`.
+    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avx512vnni`, `avx512vbmi`, `neon`, `neon-dotprod`.
     pub fn from_name(name: &str) -> Option<Self> {
         Backend::available().find(|backend| backend.name() == name)
     }
@@ -76,5 +76,7 @@ static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "x86_64")]
     &x86_64::avx2::KERNELS,
     #[cfg(target_arch = "x86_64")]
-    &x86_64::avx512vnni::KERNELS,
+    &x86_64::avx512::vnni::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64::avx512::vbmi::KERNELS,
 ];

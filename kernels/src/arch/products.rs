@@ -18,12 +18,16 @@ pub(crate) const GROUP_BYTES: usize = 512;
 /// their sum over all groups of the call, for instructions that want unsigned weights. Kernels for one column ask for
 /// the bytes ahead of `codes` themselves ([`prefetch`](Simd::prefetch)).
 ///
-/// `expand` functions turn codes into a *panel*: 8-bit values in whatever order [`dot_columns`](Self::dot_columns) of
-/// the same backend wants, 512 bytes a group.
+/// `expand` functions turn codes into a *panel*: 8-bit values in whatever order and form
+/// [`dot_columns`](Self::dot_columns) of the same backend wants, 512 bytes a group.
 ///
 /// # Safety
 /// As for [`Simd`].
 pub(crate) trait Products: Simd {
+    /// Whether there are registers for two panels at once, so that one load of activations serves 32 rows: then prefill
+    /// calls [`dot_two`](Self::dot_two).
+    const TWO: bool = false;
+
     /// 8-bit codes.
     unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, x_sum: i32) -> Self;
 
@@ -35,6 +39,24 @@ pub(crate) trait Products: Simd {
         stride: usize,
         x_sums: [i32; N],
     ) -> [Self; N];
+
+    /// Two panels times the same `N` columns.
+    #[inline(always)]
+    unsafe fn dot_two<const N: usize>(
+        [first, second]: [*const u8; 2],
+        groups: usize,
+        x: *const i8,
+        stride: usize,
+        x_sums: [i32; N],
+    ) -> [[Self; N]; 2] {
+        // SAFETY: as `dot_columns`, for each panel.
+        unsafe {
+            [
+                Self::dot_columns::<N>(first, groups, x, stride, x_sums),
+                Self::dot_columns::<N>(second, groups, x, stride, x_sums),
+            ]
+        }
+    }
 
     /// A group of values, in the order of 8-bit codes.
     #[inline(always)]
@@ -304,6 +326,14 @@ impl<const GROUPS: usize> Panel<GROUPS> {
     #[inline(always)]
     pub(crate) fn new() -> Self {
         Panel([[0; GROUP_BYTES]; GROUPS])
+    }
+
+    /// Where the values of each whole block of trits go.
+    #[inline(always)]
+    pub(crate) fn blocks(&mut self) -> impl Iterator<Item = *mut u8> {
+        self.0
+            .chunks_exact_mut(trits::GROUPS)
+            .map(|groups| groups.as_mut_ptr().cast())
     }
 }
 

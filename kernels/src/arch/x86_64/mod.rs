@@ -1,4 +1,4 @@
 //! x86-64: hosts, emulators and Chromebooks.
 
 pub(crate) mod avx2;
-pub(crate) mod avx512vnni;
+pub(crate) mod avx512;

@@ -36,7 +36,7 @@ const fn stage_value(code: u16, row: usize, col: usize) -> i8 {
     }
 }
 
-pub(super) const fn pair_value(code: u16, stages: u8, row: usize, col: usize) -> i8 {
+pub(crate) const fn pair_value(code: u16, stages: u8, row: usize, col: usize) -> i8 {
     let first = stage_value(code, row, col);
     if stages == 1 {
         first

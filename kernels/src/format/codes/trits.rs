@@ -11,6 +11,8 @@
 use super::{Values, value_at};
 
 pub(crate) const COLS: usize = 96;
+/// Groups of a block.
+pub(crate) const GROUPS: usize = 3;
 pub(crate) const BYTES: usize = 320;
 
 /// The first, second and third trit of each magnitude.

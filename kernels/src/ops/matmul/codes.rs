@@ -10,11 +10,10 @@ pub(super) trait Code: Copy {
     /// Bytes of a group.
     const BYTES: usize;
     unsafe fn dot<V: Products>(self, codes: *const u8, groups: usize, x: *const i8, x_sum: i32) -> V;
-    unsafe fn expand<V: Products>(self, codes: *const u8, to: *mut u8);
 }
 
 macro_rules! code {
-    ($name:ident, $bytes:expr, $dot:ident, $expand:ident) => {
+    ($name:ident, $bytes:expr, $dot:ident) => {
         #[derive(Clone, Copy)]
         pub(super) struct $name;
 
@@ -26,23 +25,17 @@ macro_rules! code {
                 // SAFETY: as the trait's contract.
                 unsafe { V::$dot(codes, groups, x, x_sum) }
             }
-
-            #[inline(always)]
-            unsafe fn expand<V: Products>(self, codes: *const u8, to: *mut u8) {
-                // SAFETY: as the trait's contract.
-                unsafe { V::$expand(codes, to) }
-            }
         }
     };
 }
 
-code!(Bits8, 512, dot8, expand8);
-code!(Bits6, planes::INT6_BYTES, dot6, expand6);
-code!(Axis, phase::AXIS_BYTES, dot_axis, expand_axis);
-code!(Phases, phase::PHASE_BYTES, dot_phases, expand_phases);
+code!(Bits8, 512, dot8);
+code!(Bits6, planes::INT6_BYTES, dot6);
+code!(Axis, phase::AXIS_BYTES, dot_axis);
+code!(Phases, phase::PHASE_BYTES, dot_phases);
 
 macro_rules! table_code {
-    ($name:ident, $entries:literal, $bytes:expr, $dot:ident, $expand:ident) => {
+    ($name:ident, $entries:literal, $bytes:expr, $dot:ident) => {
         #[derive(Clone, Copy)]
         pub(super) struct $name<'t>(pub &'t [i8; $entries]);
 
@@ -54,16 +47,10 @@ macro_rules! table_code {
                 // SAFETY: as the trait's contract.
                 unsafe { V::$dot(codes, self.0, groups, x, x_sum) }
             }
-
-            #[inline(always)]
-            unsafe fn expand<V: Products>(self, codes: *const u8, to: *mut u8) {
-                // SAFETY: as the trait's contract.
-                unsafe { V::$expand(codes, self.0, to) }
-            }
         }
     };
 }
 
-table_code!(Bits2, 4, planes::CODEBOOK2_BYTES, dot2, expand2);
-table_code!(Bits4, 16, planes::CODEBOOK4_BYTES, dot4, expand4);
-table_code!(Bits5, 32, planes::CODEBOOK5_BYTES, dot5, expand5);
+table_code!(Bits2, 4, planes::CODEBOOK2_BYTES, dot2);
+table_code!(Bits4, 16, planes::CODEBOOK4_BYTES, dot4);
+table_code!(Bits5, 32, planes::CODEBOOK5_BYTES, dot5);

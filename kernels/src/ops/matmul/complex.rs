@@ -3,6 +3,7 @@
 //! With `W = a + ib`: `re y = a·re x + b·im x` and `im y = b·re x - a·im x`. Codes are 1, i, -1 or -i, so `a` and `b` are
 //! -1, 0 or 1, and those of either kind have a scale of their own.
 
+use super::prefill::{Panels, expand};
 use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, runs};
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
 use crate::format::{GROUP, Packed};
@@ -34,7 +35,7 @@ pub(super) unsafe fn matvec<V: Products>(
     out: *mut f32,
 ) {
     let half = w.groups() / 2;
-    let spans = Spans::of(w, x, PANEL_GROUPS);
+    let spans = Spans::of(w, x);
     // SAFETY: a `Packed`'s parts are as long as its shape says; `x` has the column; `out` has the rows.
     unsafe {
         let (x_codes, x_group) = (x.codes.as_ptr().add(column * x.cols), column * w.groups());
@@ -67,47 +68,44 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
     units: Range<usize>,
     out: *mut f32,
 ) {
-    let half = w.groups() / 2;
-    let (mut a, mut b) = (Panel::<PANEL_GROUPS>::new(), Panel::<PANEL_GROUPS>::new());
+    let (half, columns) = (w.groups() / 2, x.positions());
+    let mut panels = [Panel::new(), Panel::new()];
     // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
     unsafe {
         for unit in units {
             for first in (0..half).step_by(PANEL_GROUPS) {
                 let groups = first..half.min(first + PANEL_GROUPS);
-                for ((a, b), group) in a.0.iter_mut().zip(&mut b.0).zip(groups.clone()) {
-                    V::expand_complex(w.codes_ptr(unit, group), a.as_mut_ptr(), b.as_mut_ptr());
-                }
-                let panels = [a.0.as_ptr().cast(), b.0.as_ptr().cast()];
+                expand::<V>(w, unit, 1, groups.clone(), &mut panels);
                 let mut column = 0;
-                while column + N <= x.positions() {
-                    block::<V, N>(w, panels, x, groups.clone(), unit, column, out);
-                    column += N;
-                }
-                while column < x.positions() {
-                    block::<V, 1>(w, panels, x, groups.clone(), unit, column, out);
-                    column += 1;
+                while column < columns {
+                    let groups = groups.clone();
+                    column += match columns - column {
+                        left if left >= N => block::<V, N>(w, &panels, x, groups, unit, column, out),
+                        2.. => block::<V, 2>(w, &panels, x, groups, unit, column, out),
+                        _ => block::<V, 1>(w, &panels, x, groups, unit, column, out),
+                    };
                 }
             }
         }
     }
 }
 
-/// `N` columns from `column` on.
+/// `N` columns from `column` on. Returns how many that are.
 ///
 /// # Safety
 /// As [`matmul`]; the panels hold the groups.
 #[inline(always)]
 unsafe fn block<V: Products, const N: usize>(
     w: &Packed<'_>,
-    [a, b]: [*const u8; 2],
+    panels: &Panels,
     x: &Int8Rows<'_>,
     groups: Range<usize>,
     unit: usize,
     column: usize,
     out: *mut f32,
-) {
+) -> usize {
     let (all_groups, half) = (w.groups(), w.groups() / 2);
-    let spans = Spans::of(w, x, PANEL_GROUPS);
+    let spans = Spans::of(w, x);
     let runs = runs(w, unit);
     // SAFETY: as this function's contract.
     unsafe {
@@ -133,10 +131,9 @@ unsafe fn block<V: Products, const N: usize>(
             let re = x.codes.as_ptr().add(column * x.cols + start * GROUP);
             let im = re.add(half * GROUP);
             let (at, n) = ((start - groups.start) * GROUP_BYTES, end - start);
-            let a_re = V::dot_columns::<N>(a.add(at), n, re, x.cols, re_sums);
-            let b_im = V::dot_columns::<N>(b.add(at), n, im, x.cols, im_sums);
-            let b_re = V::dot_columns::<N>(b.add(at), n, re, x.cols, re_sums);
-            let a_im = V::dot_columns::<N>(a.add(at), n, im, x.cols, im_sums);
+            let panels = [&panels[0], &panels[1]].map(|panel| panel.0.as_ptr().cast::<u8>().add(at));
+            let [a_re, b_re] = V::dot_two::<N>(panels, n, re, x.cols, re_sums);
+            let [a_im, b_im] = V::dot_two::<N>(panels, n, im, x.cols, im_sums);
             for (n, sums) in sums.iter_mut().enumerate() {
                 let x_group = (column + n) * all_groups + start;
                 let x_scales = [x.scale(x_group), x.scale(x_group + half)];
@@ -150,4 +147,5 @@ unsafe fn block<V: Products, const N: usize>(
             }
         }
     }
+    N
 }

@@ -6,6 +6,7 @@ mod dense;
 mod float;
 mod groups;
 mod pairs;
+mod prefill;
 mod scales;
 mod trits;
 
@@ -131,7 +132,7 @@ pub(crate) mod generic {
     pub(crate) use super::float::matmul_f32;
 
     use super::codes::{Axis, Bits2, Bits4, Bits5, Bits6, Bits8, Phases};
-    use super::{complex, groups, pairs, trits};
+    use super::{complex, groups, pairs, prefill, trits};
     use crate::arch::products::Products;
     use crate::format::{Codes, Packed};
     use crate::ops::Int8Rows;
@@ -174,20 +175,12 @@ pub(crate) mod generic {
         units: Range<usize>,
         out: *mut f32,
     ) {
-        // SAFETY: as `matvec`.
+        // SAFETY: as this function's contract.
         unsafe {
-            match &w.codes() {
-                Codes::Int8 => groups::matmul::<V, _, N>(w, Bits8, x, units, out),
-                Codes::Int6 => groups::matmul::<V, _, N>(w, Bits6, x, units, out),
-                Codes::Codebook5(table) => groups::matmul::<V, _, N>(w, Bits5(table), x, units, out),
-                Codes::Codebook4(table) => groups::matmul::<V, _, N>(w, Bits4(table), x, units, out),
-                Codes::Codebook2(table) => groups::matmul::<V, _, N>(w, Bits2(table), x, units, out),
-                Codes::PhaseAxis { magnitudes: true } => groups::matmul::<V, _, N>(w, Axis, x, units, out),
-                Codes::PhaseAxis { magnitudes: false } => groups::matmul::<V, _, N>(w, Phases, x, units, out),
-                Codes::Trits => trits::matmul::<V, N>(w, x, units, out),
-                Codes::PhasePair { stages: 1 } => pairs::matmul::<V, 1, N>(w, x, units, out),
-                Codes::PhasePair { .. } => pairs::matmul::<V, 2, N>(w, x, units, out),
-                Codes::PhaseComplex => complex::matmul::<V, N>(w, x, units, out),
+            if w.codes() == Codes::PhaseComplex {
+                complex::matmul::<V, N>(w, x, units, out);
+            } else {
+                prefill::matmul::<V, N>(w, x, units, out);
             }
         }
     }

@@ -1,12 +1,18 @@
 //! Which columns can be summed as integers, and how sums are scaled.
 
 use crate::arch::simd::Simd;
-use crate::format::{Packed, TILE_ROWS};
+use crate::format::{Codes, GROUP, Packed, TILE_ROWS};
 use crate::ops::Int8Rows;
 
 /// Groups of a panel, and the most whose sums stay integers: 512 columns, below 2^24 whatever they are, so int32 cannot
 /// overflow and f32 holds them exactly.
 pub(super) const PANEL_GROUPS: usize = 16;
+
+/// As many of them as are whole blocks.
+pub(super) const fn panel_groups(codes: &Codes) -> usize {
+    let block = codes.block().cols / GROUP;
+    PANEL_GROUPS / block * block
+}
 
 /// Cuts the columns into spans that share the weights' scale and the activations', in groups.
 ///
@@ -20,7 +26,7 @@ pub(super) struct Spans {
 
 impl Spans {
     #[inline(always)]
-    pub(super) fn of(w: &Packed<'_>, x: &Int8Rows<'_>, panel: usize) -> Self {
+    pub(super) fn of(w: &Packed<'_>, x: &Int8Rows<'_>) -> Self {
         let layout = w.layout();
         // A minimum is multiplied with each group's sum of activations.
         let weight = if layout.minima_offset().is_some() {
@@ -29,7 +35,7 @@ impl Spans {
             layout.groups_per_scale()
         };
         Spans {
-            panel,
+            panel: panel_groups(&w.codes()),
             weight,
             x: x.shared,
         }
@@ -142,7 +148,7 @@ impl Scales {
 pub(super) fn runs(w: &Packed<'_>, unit: usize) -> [(usize, usize); 2] {
     let run = |first: usize, end: usize| (first, end.saturating_sub(first).min(TILE_ROWS));
     let rows = w.rows();
-    if w.codes() == crate::format::Codes::PhaseComplex {
+    if w.codes() == Codes::PhaseComplex {
         let (first, half) = (unit * TILE_ROWS, rows / 2);
         [run(first, half), run(half + first, rows)]
     } else if w.layout().unit_rows() > TILE_ROWS {
