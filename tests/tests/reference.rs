@@ -3,6 +3,7 @@
 
 use halfpi::gguf::ModelFile;
 use halfpi::model::LoadedModel;
+use halfpi::pack::{Format, Options, Source, pack};
 use halfpi::pool::Pool;
 use halfpi::tokenizer::{Special, Tokenizer};
 use halfpi::transformer::{KvCache, Precision, Runtime, workspace_len};
@@ -11,6 +12,7 @@ use halfpi_kernels::ops::KvElement;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 const THREADS: usize = 2;
@@ -121,6 +123,35 @@ fn tiny_models_have_the_logits_of_the_reference() {
     let expected = [("bitnet", 2), ("ifairy", 2), ("llama", 8), ("qwen2", 2), ("qwen3", 2)];
     assert_eq!(architectures, BTreeMap::from(expected));
     assert!(wrong.is_empty(), "too far from the reference:\n{}", wrong.join("\n"));
+}
+
+/// The tiny ifairy models have the weights that PhaseQuant leaves, so that packing them to powers of i loses nothing
+/// and the reference's logits are theirs too.
+#[test]
+fn powers_of_i_have_the_logits_of_the_reference() {
+    let directory_of_file = std::env::temp_dir().join(format!("halfpi-reference-{}", std::process::id()));
+    fs::create_dir_all(&directory_of_file).unwrap();
+    for name in ["ifairy-f16", "ifairy-q8_0"] {
+        let path = directory("models").join(name).with_extension("gguf");
+        let mut options = Options::new(Format::PhaseComplex);
+        options.keep = ["token_embd.weight=lossless", "output.weight=lossless"]
+            .map(|keep| keep.parse().unwrap())
+            .to_vec();
+        let packed = directory_of_file.join(name);
+        let source = Source::open(&path).unwrap();
+        let report = pack(&source, &options, &packed, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(report.nmse < 1e-5, "{name}: {}", report.nmse);
+        let (model, golden) = (load(&packed), golden(&path.with_extension("json")));
+        for chunk in [64, 7, 1] {
+            // 8 bits may open or close a gate, which jumps.
+            for (mode, tolerance) in [(EXACT, 1.5e-3), (EXACT_INT8_KV, 2e-2), (INT8, 8e-2)] {
+                let error = relative_error(&model, &golden, chunk, mode);
+                println!("{name} in chunks of {chunk}, {mode:?}: {error:.1e}");
+                assert!(error < tolerance, "{name} in chunks of {chunk}, {mode:?}: {error:.1e}");
+            }
+        }
+    }
+    fs::remove_dir_all(&directory_of_file).unwrap();
 }
 
 /// What SmolLM2 says about every next token of the texts, beside what the reference says.

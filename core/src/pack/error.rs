@@ -31,6 +31,14 @@ pub enum PackError {
         /// What was given.
         text: String,
     },
+    /// The real and the imaginary parts of a tensor have different types.
+    #[error("tensors {name:?} and {other:?} have different types: parts of the same numbers have the same")]
+    Parts {
+        /// The tensor of the real parts.
+        name: String,
+        /// The tensor of the imaginary parts.
+        other: String,
+    },
     /// A format of complex weights was asked for weights that are real.
     #[error("phase-complex is for the complex weights of ifairy models; {name:?} is real")]
     NotComplex {

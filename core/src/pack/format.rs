@@ -16,6 +16,8 @@ pub enum Format {
     Phi4,
     /// The additive φ table: a sign and eight sums of two powers of φ; the scale minimises the squared error.
     Phi4Additive,
+    /// Complex weights as powers of i, with a scale each for real and for imaginary ones.
+    PhaseComplex,
     /// llama.cpp's Q8_0, Q4_0, Q4_1 and IQ4_NL in tiles, ready to use in place; floats as they are.
     Lossless,
     /// IEEE binary16.
@@ -26,10 +28,11 @@ pub enum Format {
     F32,
 }
 
-const NAMED: [(&str, Format); 7] = [
+const NAMED: [(&str, Format); 8] = [
     ("q8", Format::Q8),
     ("phi4", Format::Phi4),
     ("phi4-additive", Format::Phi4Additive),
+    ("phase-complex", Format::PhaseComplex),
     ("lossless", Format::Lossless),
     ("f16", Format::F16),
     ("bf16", Format::Bf16),

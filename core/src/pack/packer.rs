@@ -9,7 +9,7 @@ use halfpi_kernels::format::stock::Stock;
 use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
-use super::quantize::{Quantizer, pack_rows};
+use super::quantize::{Quantizer, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
 use super::survey::Surveyor;
 use super::{Distortion, Format, Options, PackError, PackReport, Progress, Survey, TensorReport, gate, survey};
@@ -26,6 +26,8 @@ enum Target {
     Floats(GgmlType),
     /// Codes in tiles.
     Codes { quantizer: Quantizer, layout: Layout },
+    /// Powers of i.
+    PhaseComplex { layout: Layout },
     /// llama.cpp's blocks, moved into tiles.
     Tiles { stock: Stock, layout: Layout },
     /// A packed tensor as it is.
@@ -37,9 +39,10 @@ impl Target {
     fn code_bits(&self) -> f64 {
         match self {
             Target::Floats(ty) => ty.block_bytes() as f64 * 8.0,
-            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
-                survey::bits_per_weight(layout.codes())
-            }
+            Target::Codes { layout, .. }
+            | Target::PhaseComplex { layout }
+            | Target::Tiles { layout, .. }
+            | Target::Copy { layout } => survey::bits_per_weight(layout.codes()),
         }
     }
 }
@@ -146,7 +149,33 @@ impl Plan {
             format @ Format::Bf16 => Ok(plain(format, Target::Floats(GgmlType::BF16))),
             format @ Format::Lossless => Ok(plain(format, lossless(tensor)?)),
             format @ (Format::Q8 | Format::Phi4 | Format::Phi4Additive) => Plan::codes(tensor, format, options.group),
+            Format::PhaseComplex if tensor.is_complex => Plan::phase_complex(tensor),
+            // A complex model's embedding and head are real matrices.
+            Format::PhaseComplex if !tensor.name.starts_with("blk.") => Ok(Plan {
+                note: Some("a real matrix".into()),
+                ..Plan::codes(tensor, Format::Q8, options.group)?
+            }),
+            Format::PhaseComplex => Err(PackError::NotComplex {
+                name: tensor.name.clone(),
+            }),
         }
+    }
+
+    fn phase_complex(tensor: &SourceTensor<'_>) -> Result<Self, PackError> {
+        if !tensor.cols.is_multiple_of(GROUP) {
+            return Ok(Plan {
+                target: Target::Floats(GgmlType::F16),
+                format: Format::F16.name().into(),
+                note: Some(format!("{} complex columns are not a multiple of {GROUP}", tensor.cols)),
+            });
+        }
+        let layout = phase_complex_layout(tensor.rows / 2, tensor.cols);
+        let layout = layout.map_err(|source| tensor.format_error(source))?;
+        Ok(Plan {
+            target: Target::PhaseComplex { layout },
+            format: Format::PhaseComplex.name().into(),
+            note: None,
+        })
     }
 
     fn codes(tensor: &SourceTensor<'_>, format: Format, group: ScaleGroup) -> Result<Self, PackError> {
@@ -187,7 +216,10 @@ impl Plan {
     fn declare(&self, tensor: &SourceTensor<'_>, writer: &mut Writer) -> Result<()> {
         match &self.target {
             Target::Floats(ty) => writer.declare(&tensor.name, &tensor.dims, *ty)?,
-            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
+            Target::Codes { layout, .. }
+            | Target::PhaseComplex { layout }
+            | Target::Tiles { layout, .. }
+            | Target::Copy { layout } => {
                 let bytes = (HEADER_BYTES + layout.bytes()) as u64;
                 writer.declare(&tensor.name, &[bytes], GgmlType::I8)?
             }
@@ -199,9 +231,10 @@ impl Plan {
         let weights = tensor.weight_count();
         let bytes = match &self.target {
             Target::Floats(ty) => weights * ty.block_bytes(),
-            Target::Codes { layout, .. } | Target::Tiles { layout, .. } | Target::Copy { layout } => {
-                (HEADER_BYTES + layout.bytes()) as u64
-            }
+            Target::Codes { layout, .. }
+            | Target::PhaseComplex { layout }
+            | Target::Tiles { layout, .. }
+            | Target::Copy { layout } => (HEADER_BYTES + layout.bytes()) as u64,
         };
         TensorReport {
             name: tensor.name.clone(),
@@ -241,6 +274,7 @@ fn lossless(tensor: &SourceTensor<'_>) -> Result<Target, PackError> {
             });
         }
         Weights::Blocks { ty, .. } => *ty,
+        Weights::Complex(complex) => complex.ty(),
     };
     let stock = match ty {
         GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => return Ok(Target::Floats(ty)),
@@ -311,6 +345,31 @@ impl<W: Write> Packer<'_, W> {
                 self.out.write(name, &scales)?;
                 Ok(distortion)
             }
+            (Target::PhaseComplex { layout }, _) => {
+                self.out.write(name, &layout.header())?;
+                let read = |row: usize, re: &mut [f32], im: &mut [f32]| {
+                    tensor.read_row(row, re);
+                    tensor.read_row(tensor.rows / 2 + row, im);
+                };
+                let (mut scales, mut distortion) = (Vec::new(), Distortion::default());
+                let rows = 0..tensor.rows / 2;
+                for rows in (Batches { left: rows, ..batches }) {
+                    let batch = pack_complex_rows(name, tensor.cols, rows.clone(), &read, self.threads)?;
+                    self.out.write(name, &batch.codes)?;
+                    survey_phases(
+                        surveyor,
+                        tensor,
+                        rows.clone(),
+                        &[batch.codes, batch.scales.clone()].concat(),
+                    )?;
+                    scales.extend(batch.scales);
+                    distortion = distortion.plus(batch.distortion);
+                    // A complex row is two real ones.
+                    self.advance(index, tensor, 2 * rows.start..2 * rows.end)?;
+                }
+                self.out.write(name, &scales)?;
+                Ok(distortion)
+            }
             (Target::Tiles { stock, layout }, Weights::Blocks { data, .. }) => {
                 self.out.write(name, &layout.header())?;
                 let shape = (tensor.rows, tensor.cols);
@@ -352,9 +411,8 @@ impl<W: Write> Packer<'_, W> {
                 Ok(Distortion::default())
             }
             // `lossless` pairs targets and weights; nothing written makes `finish` fail.
-            (Target::Tiles { .. }, Weights::Packed { .. }) | (Target::Copy { .. }, Weights::Blocks { .. }) => {
-                Ok(Distortion::default())
-            }
+            (Target::Tiles { .. }, Weights::Packed { .. } | Weights::Complex(_))
+            | (Target::Copy { .. }, Weights::Blocks { .. } | Weights::Complex(_)) => Ok(Distortion::default()),
         }
     }
 
@@ -430,6 +488,31 @@ fn survey_codes(
     let packed = part.and_then(|part| Packed::new(part, &bytes));
     let packed = packed.map_err(|source| tensor.format_error(source))?;
     surveyor.add(rows, Matrix::Packed(packed));
+    Ok(())
+}
+
+/// The same for complex rows, packed into `bytes`: their real parts, and their imaginary ones.
+fn survey_phases(
+    surveyor: &mut Option<Surveyor<'_>>,
+    tensor: &SourceTensor<'_>,
+    rows: Range<usize>,
+    bytes: &[u8],
+) -> Result<(), PackError> {
+    let Some(surveyor) = surveyor else { return Ok(()) };
+    let format = |source| tensor.format_error(source);
+    let layout = phase_complex_layout(rows.len(), tensor.cols).map_err(format)?;
+    let stored = Matrix::Packed(Packed::new(layout, bytes).map_err(format)?);
+    let mut row = vec![0.0; 2 * tensor.cols];
+    for part in 0..2 {
+        let mut floats = Vec::with_capacity(rows.len() * tensor.cols * 4);
+        for i in 0..rows.len() {
+            stored.dequantize_row(part * rows.len() + i, &mut row).map_err(format)?;
+            floats.extend(row[..tensor.cols].iter().flat_map(|weight| weight.to_le_bytes()));
+        }
+        let first = part * tensor.rows / 2 + rows.start;
+        let dense = Dense::new(rows.len(), tensor.cols, Float::F32, &floats).map_err(format)?;
+        surveyor.add(first..first + rows.len(), Matrix::Dense(dense));
+    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
 //! Writes random models as checkpoints of the Hugging Face kind.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,6 +66,43 @@ fn checkpoint_name(name: &str) -> String {
     }
 }
 
+/// The same for the complex family: the name of a part.
+fn complex_name(name: &str, part: &str) -> String {
+    match name {
+        "token_embd.weight" => format!("token_embeddings_{part}.weight"),
+        "output_norm.weight" => format!("final_norm.weight_{part}"),
+        _ => {
+            let (block, rest) = name.strip_prefix("blk.").unwrap().split_once('.').unwrap();
+            let rest = match rest {
+                "attn_norm.weight" => "pre_layernorm",
+                "ffn_norm.weight" => "post_layernorm",
+                "attn_sub_norm.weight" => "self_attn.attn_layernorm",
+                "ffn_sub_norm.weight" => "mlp.ffn_layernorm",
+                _ => {
+                    let (_, rest) = NAMES.iter().find(|(gguf, _)| *gguf == rest).unwrap();
+                    rest.strip_suffix(".weight").unwrap()
+                }
+            };
+            format!("layer.{block}.{rest}.weight_{part}")
+        }
+    }
+}
+
+/// The real and the imaginary parts of a tensor: its rows' halves, or the first and the last of them if it is one of
+/// the linear layers.
+fn complex_parts(name: &str, floats: &[f32], cols: usize) -> [Vec<f32>; 2] {
+    if name.starts_with("blk.") && floats.len() > cols {
+        let (re, im) = floats.split_at(floats.len() / 2);
+        return [re.to_vec(), im.to_vec()];
+    }
+    let part = |first: usize| {
+        floats
+            .chunks(cols)
+            .flat_map(move |row| row[first..first + cols / 2].to_vec())
+    };
+    [part(0).collect(), part(cols / 2).collect()]
+}
+
 impl Checkpoint {
     /// The checkpoint that llama.cpp's converter would make this model's GGUF from.
     pub fn new(model: &SyntheticModel) -> Self {
@@ -79,7 +117,18 @@ impl Checkpoint {
             if config.architecture == Architecture::Llama && is_rotated {
                 floats = halves(&floats, tensor.columns() as usize, config.head_dim);
             }
-            let shape = tensor.dims().iter().rev().map(|&dim| dim as usize).collect();
+            let shape: Vec<usize> = tensor.dims().iter().rev().map(|&dim| dim as usize).collect();
+            if config.architecture.is_complex() && tensor.name != "output.weight" {
+                let in_rows = tensor.name.starts_with("blk.") && shape.len() == 2;
+                let axis = if in_rows { 0 } else { shape.len() - 1 };
+                let parts = complex_parts(tensor.name, &floats, tensor.columns() as usize);
+                for (part, floats) in ["real", "imag"].into_iter().zip(parts) {
+                    let mut shape = shape.clone();
+                    shape[axis] /= 2;
+                    tensors.insert(complex_name(tensor.name, part), (shape, floats));
+                }
+                continue;
+            }
             tensors.insert(checkpoint_name(tensor.name), (shape, floats));
         }
         let (architecture, activation) = match config.architecture {
@@ -87,17 +136,18 @@ impl Checkpoint {
             Architecture::Qwen2 => ("Qwen2ForCausalLM", "silu"),
             Architecture::Qwen3 => ("Qwen3ForCausalLM", "silu"),
             Architecture::BitNet => ("BitNetForCausalLM", "relu2"),
-            Architecture::IFairy => unimplemented!("its checkpoints are not imported"),
+            Architecture::IFairy => ("ComplexNetLM", "relu2"),
         };
+        let channels = if config.architecture.is_complex() { 2 } else { 1 };
         Self {
             config: json!({
                 "architectures": [architecture],
-                "hidden_size": config.embedding_length,
-                "intermediate_size": config.feed_forward_length,
+                "hidden_size": config.embedding_length / channels,
+                "intermediate_size": config.feed_forward_length / channels,
                 "num_hidden_layers": config.block_count,
                 "num_attention_heads": config.head_count,
                 "num_key_value_heads": config.head_count_kv,
-                "head_dim": config.head_dim,
+                "head_dim": config.head_dim / channels,
                 "vocab_size": config.vocab_size,
                 "max_position_embeddings": config.context_length,
                 "rms_norm_eps": config.layer_norm_rms_epsilon,

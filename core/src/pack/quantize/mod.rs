@@ -4,12 +4,14 @@
 //! of a matrix, a tile of 16 at a time, and measures what was lost against the values that the file will give back.
 
 mod ladder;
+mod phase_complex;
 mod q8;
 mod tiles;
 
 use half::f16;
 use halfpi_kernels::format::{Codes, Layout, ScaleGroup, tables};
 
+pub(super) use self::phase_complex::{PhaseScales, layout as phase_complex_layout, pack_complex_rows, quantized};
 pub(super) use self::tiles::pack_rows;
 use super::{Distortion, Format};
 use ladder::Ladder;
@@ -29,7 +31,7 @@ impl Quantizer {
             Format::Q8 => Some(Quantizer::Int8),
             Format::Phi4 => Some(Quantizer::Ladder(Ladder::new(tables::PHI))),
             Format::Phi4Additive => Some(Quantizer::Ladder(Ladder::new(tables::PHI_ADDITIVE))),
-            Format::F32 | Format::F16 | Format::Bf16 | Format::Lossless => None,
+            Format::PhaseComplex | Format::F32 | Format::F16 | Format::Bf16 | Format::Lossless => None,
         }
     }
 

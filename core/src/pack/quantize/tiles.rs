@@ -9,7 +9,7 @@ use super::super::{Distortion, PackError};
 use super::Quantizer;
 
 /// More threads than this are not started, whatever is asked for.
-const MAX_THREADS: usize = 256;
+pub(super) const MAX_THREADS: usize = 256;
 
 /// The packed form of some row tiles.
 pub(in super::super) struct Batch {

@@ -1,5 +1,6 @@
 //! Where weights come from: a GGUF file or a Hugging Face directory.
 
+mod complex;
 mod dequantize;
 mod gguf;
 mod huggingface;
@@ -7,8 +8,9 @@ mod huggingface;
 use std::borrow::Cow;
 use std::path::Path;
 
-use halfpi_kernels::format::{FormatError, Matrix, Packed};
+use halfpi_kernels::format::{Codes, FormatError, Matrix, Packed};
 
+pub(super) use self::complex::ComplexWeights;
 use self::huggingface::Checkpoint;
 use super::PackError;
 use crate::Result;
@@ -74,6 +76,8 @@ pub(super) struct SourceTensor<'a> {
     pub cols: usize,
     pub weights: Weights<'a>,
     pub transform: Transform,
+    /// Whether these are the real parts of complex rows, followed by as many rows of imaginary parts.
+    pub is_complex: bool,
 }
 
 /// The weights as the source has them.
@@ -82,6 +86,8 @@ pub(super) enum Weights<'a> {
     Blocks { ty: GgmlType, data: Cow<'a, [u8]> },
     /// A packed matrix.
     Packed { packed: Packed<'a>, data: &'a [u8] },
+    /// Complex numbers, whose parts are tensors of their own.
+    Complex(ComplexWeights<'a>),
 }
 
 /// What is done to the weights on the way.
@@ -126,6 +132,7 @@ impl<'a> SourceTensor<'a> {
             cols,
             weights,
             transform: Transform::None,
+            is_complex: false,
         })
     }
 
@@ -146,6 +153,7 @@ impl<'a> SourceTensor<'a> {
         match &self.weights {
             Weights::Blocks { ty, .. } => ty.name(),
             Weights::Packed { .. } => "packed",
+            Weights::Complex(complex) => complex.ty().name(),
         }
     }
 
@@ -165,10 +173,17 @@ impl<'a> SourceTensor<'a> {
                 let row = data.get(row * row_bytes..).unwrap_or_default();
                 dequantize::row(*ty, row, out);
             }
+            Weights::Packed { packed, .. } if packed.codes() == Codes::PhaseComplex => {
+                // Its real form's rows are `[a, b]` and `[b, -a]`: the part and the other one.
+                let mut both = vec![0.0; packed.cols()];
+                let _ = Matrix::Packed(*packed).dequantize_row(row, &mut both);
+                out.copy_from_slice(&both[..self.cols]);
+            }
             Weights::Packed { packed, .. } => {
                 // The row exists and `out` has its length.
                 let _ = Matrix::Packed(*packed).dequantize_row(row, out);
             }
+            Weights::Complex(complex) => complex.read_row(row, out),
         }
         if let Transform::Ternary { scale } = self.transform {
             for weight in out {
@@ -184,6 +199,11 @@ fn packed_tensor<'a>(name: &str, data: &'a [u8]) -> Result<SourceTensor<'a>, Pac
         name: name.to_owned(),
         source,
     })?;
-    let dims = [packed.cols() as u64, packed.rows() as u64];
-    SourceTensor::new(name, &dims, Weights::Packed { packed, data })
+    let is_complex = packed.codes() == Codes::PhaseComplex;
+    let cols = if is_complex { packed.cols() / 2 } else { packed.cols() };
+    let dims = [cols as u64, packed.rows() as u64];
+    Ok(SourceTensor {
+        is_complex,
+        ..SourceTensor::new(name, &dims, Weights::Packed { packed, data })?
+    })
 }

@@ -89,7 +89,7 @@ impl Reader {
     fn read(&self, raw: Raw) -> Result<ModelConfig, PackError> {
         let architecture = self.architecture(raw.architectures.as_deref().unwrap_or_default())?;
         let (expected, default) = match architecture {
-            Architecture::BitNet => ("relu2", "relu2"),
+            Architecture::BitNet | Architecture::IFairy => ("relu2", "relu2"),
             _ => ("silu", "silu"),
         };
         let activation = raw.hidden_act.unwrap_or(default.into());
@@ -100,10 +100,12 @@ impl Reader {
             return Err(self.unsupported("partial_rotary_factor", factor, "1"));
         }
 
-        let embedding_length = self.count("hidden_size", raw.hidden_size)?;
+        // Complex channels are two floats each.
+        let floats = if architecture.is_complex() { 2 } else { 1 };
+        let embedding_length = floats * self.count("hidden_size", raw.hidden_size)?;
         let head_count = self.count("num_attention_heads", raw.num_attention_heads)?;
         let head_dim = match raw.head_dim {
-            Some(head_dim) => self.count("head_dim", Some(head_dim))?,
+            Some(head_dim) => floats * self.count("head_dim", Some(head_dim))?,
             None => embedding_length / head_count,
         };
         // Also what the permutation of llama's rows stands on.
@@ -119,7 +121,7 @@ impl Reader {
             architecture,
             block_count: self.count("num_hidden_layers", raw.num_hidden_layers)?,
             embedding_length,
-            feed_forward_length: self.count("intermediate_size", raw.intermediate_size)?,
+            feed_forward_length: floats * self.count("intermediate_size", raw.intermediate_size)?,
             head_count,
             head_count_kv: match raw.num_key_value_heads {
                 Some(heads) => self.count("num_key_value_heads", Some(heads))?,
@@ -141,9 +143,13 @@ impl Reader {
         };
         // Qwen's configurations name a window that is not used.
         let has_window = raw.use_sliding_window.unwrap_or(architecture == Architecture::Llama);
+        let tied = raw.tie_word_embeddings.unwrap_or(false);
+        if tied && architecture.is_complex() {
+            return Err(self.unsupported("tie_word_embeddings", tied, "false"));
+        }
         Ok(ModelConfig {
             config,
-            tied: raw.tie_word_embeddings.unwrap_or(false),
+            tied,
             sliding_window: raw.sliding_window.filter(|&window| has_window && window > 0),
             llama3_rope,
             bos: id(&raw.bos_token_id),
@@ -159,9 +165,10 @@ impl Reader {
             "Qwen2ForCausalLM" => Architecture::Qwen2,
             "Qwen3ForCausalLM" => Architecture::Qwen3,
             "BitNetForCausalLM" => Architecture::BitNet,
+            "ComplexNetLM" => Architecture::IFairy,
             _ => {
-                let known = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM or \
-                             BitNetForCausalLM";
+                let known = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, \
+                             BitNetForCausalLM or ComplexNetLM";
                 return Err(self.unsupported("architectures", name, known));
             }
         })

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::super::{SourceTensor, Transform, Weights, dequantize};
+use super::super::{ComplexWeights, SourceTensor, Transform, Weights, dequantize};
 use super::PackError;
 use super::config::ModelConfig;
 use super::safetensors::{Shards, Tensor};
@@ -44,9 +44,12 @@ struct Import<'m, 'a> {
     tensors: Vec<SourceTensor<'a>>,
 }
 
-impl Import<'_, '_> {
+impl<'a> Import<'_, 'a> {
     fn all(&mut self) -> Result<(), PackError> {
         let config = self.model.config;
+        if config.architecture.is_complex() {
+            return self.all_complex();
+        }
         let (d, vocab) = (config.embedding_length, config.vocab_size);
         self.add(
             "token_embd.weight",
@@ -115,7 +118,9 @@ impl Import<'_, '_> {
                     Transform::None,
                 )?;
             }
-            Architecture::BitNet | Architecture::IFairy => {
+            // `all_complex` adds iFairy's blocks.
+            Architecture::IFairy => {}
+            Architecture::BitNet => {
                 add(
                     "attn_sub_norm.weight",
                     "self_attn.attn_sub_norm.weight",
@@ -139,8 +144,69 @@ impl Import<'_, '_> {
         Ok(())
     }
 
-    /// Adds a tensor that must be there with this shape (rows first, as checkpoints have it).
-    fn add(&mut self, to: &str, from: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+    /// iFairy: complex tensors are two real ones. Lengths below count complex numbers, which are two floats in `config`.
+    fn all_complex(&mut self) -> Result<(), PackError> {
+        let config = self.model.config;
+        let (vocab, d, ff) = (
+            config.vocab_size,
+            config.embedding_length / 2,
+            config.feed_forward_length / 2,
+        );
+        let (q, kv) = (config.query_length() / 2, config.kv_length() / 2);
+        let part = |part| format!("token_embeddings_{part}.weight");
+        self.add_complex("token_embd.weight", ["real", "imag"].map(part), &[vocab, d])?;
+        for block in 0..config.block_count {
+            for (to, from, shape) in [
+                ("attn_norm", "pre_layernorm", &[d][..]),
+                ("attn_q", "self_attn.q_proj", &[q, d]),
+                ("attn_k", "self_attn.k_proj", &[kv, d]),
+                ("attn_v", "self_attn.v_proj", &[kv, d]),
+                ("attn_sub_norm", "self_attn.attn_layernorm", &[q]),
+                ("attn_output", "self_attn.o_proj", &[d, q]),
+                ("ffn_norm", "post_layernorm", &[d]),
+                ("ffn_gate", "mlp.gate_proj", &[ff, d]),
+                ("ffn_up", "mlp.up_proj", &[ff, d]),
+                ("ffn_sub_norm", "mlp.ffn_layernorm", &[ff]),
+                ("ffn_down", "mlp.down_proj", &[d, ff]),
+            ] {
+                let part = |part| format!("layer.{block}.{from}.weight_{part}");
+                self.add_complex(&format!("blk.{block}.{to}.weight"), ["real", "imag"].map(part), shape)?;
+            }
+        }
+        let part = |part| format!("final_norm.weight_{part}");
+        self.add_complex("output_norm.weight", ["real", "imag"].map(part), &[d])?;
+        self.add("output.weight", "lm_head.weight", &[vocab, 2 * d], Transform::None)
+    }
+
+    /// Adds a tensor of complex numbers; `shape` is that of either part.
+    fn add_complex(&mut self, to: &str, from: [String; 2], shape: &[usize]) -> Result<(), PackError> {
+        let [re, im] = &from;
+        let (re, im) = (self.take(re, shape)?, self.take(im, shape)?);
+        if re.ty != im.ty {
+            let [name, other] = from;
+            return Err(PackError::Parts { name, other });
+        }
+        let (parts, cols) = ([re.data, im.data], shape.last().copied().unwrap_or(1));
+        let rows = shape.iter().product::<usize>() / cols.max(1);
+        let is_linear = shape.len() == 2 && to.starts_with("blk.");
+        let (weights, dims) = if is_linear {
+            let weights = ComplexWeights::phases(re.ty, parts, rows, cols);
+            (weights, vec![cols as u64, 2 * rows as u64])
+        } else {
+            let dims = [2 * cols, rows].map(|length| length as u64);
+            let weights = ComplexWeights::columns(re.ty, parts, rows, cols);
+            (weights, dims[..shape.len()].to_vec())
+        };
+        let tensor = SourceTensor::new(to, &dims, Weights::Complex(weights))?;
+        self.tensors.push(SourceTensor {
+            is_complex: is_linear,
+            ..tensor
+        });
+        Ok(())
+    }
+
+    /// A tensor that must be there with this shape (rows first, as checkpoints have it).
+    fn take(&mut self, from: &str, shape: &[usize]) -> Result<Tensor<'a>, PackError> {
         let found = self.shards.tensor(from)?;
         let tensor = found.ok_or_else(|| PackError::MissingTensor {
             name: from.to_owned(),
@@ -154,6 +220,12 @@ impl Import<'_, '_> {
             });
         }
         self.used.insert(from.to_owned());
+        Ok(tensor)
+    }
+
+    /// Adds a tensor that must be there with this shape.
+    fn add(&mut self, to: &str, from: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+        let tensor = self.take(from, shape)?;
         let is_linear = shape.len() == 2 && to.starts_with("blk.");
         let transform = match self.model.config.architecture {
             Architecture::BitNet if is_linear => Transform::Ternary {
