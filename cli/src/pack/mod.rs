@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Outcome {
     bar.finish_and_clear();
     let report = report.map_err(|error| about(&args.model, error))?;
     if let Some(directory) = &args.report {
-        page::write(directory, &args.output, &report)?;
+        page::write(directory, &args.output, &args.format, &report)?;
     }
     let write = |archive: &PathBuf| archive::write(&args.output, archive, options.threads, &interrupt);
     let archived = args.archive.as_ref().map(write).transpose()?;

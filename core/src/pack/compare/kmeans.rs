@@ -1,36 +1,29 @@
 //! A table of levels made for a tensor: one-dimensional k-means (Lloyd 1982).
 
-use super::codebook::Codebook;
+use super::codebook::{Codebook, NF4};
 
 /// Enough for the levels to come to rest.
 const ROUNDS: usize = 100;
 /// How often levels and scales are chosen in turn.
 const TURNS: usize = 4;
 
-/// The table of `N` levels for weights in `groups`: levels for weights over their scales, and scales for those levels,
-/// in turn.
-pub(super) fn codebook<'a, const N: usize>(groups: impl Iterator<Item = &'a [f32]> + Clone) -> Codebook {
-    // Evenly from the smallest to the largest, which k-means then moves to where the weights are.
-    let mut levels: [f32; N] = std::array::from_fn(|i| (2 * i + 1) as f32 / N as f32 - 1.0);
-    let mut table = Codebook::new(levels.to_vec());
-    for turn in 0..TURNS {
-        let choose = if turn == 0 {
-            Codebook::absmax_scale
-        } else {
-            Codebook::searched_scale
-        };
-        let scaled = groups.clone().map(|group| (group, choose(&table, group)));
+/// The table of 16 levels for weights in `groups`: scales for a table, beginning with NF4, and levels for weights over
+/// those scales, in turn. No turn makes it worse.
+pub(super) fn codebook<'a>(groups: impl Iterator<Item = &'a [f32]> + Clone) -> Codebook {
+    let mut levels = NF4;
+    for _ in 0..TURNS {
+        let table = Codebook::new(levels.to_vec());
+        let scaled = groups.clone().map(|group| (group, table.searched_scale(group)));
         levels = refine(levels, scaled);
-        table = Codebook::new(levels.to_vec());
     }
-    table
+    Codebook::new(levels.to_vec())
 }
 
 /// Moves ascending levels to where the squared error of groups with these scales is least.
 ///
-/// The weights are sorted once; prefix sums then give the centre of any interval, so that a round costs `N` binary
+/// The weights are sorted once; prefix sums then give the centre of any interval, so that a round costs 16 binary
 /// searches.
-fn refine<'a, const N: usize>(mut levels: [f32; N], groups: impl Iterator<Item = (&'a [f32], f32)>) -> [f32; N] {
+fn refine<'a>(mut levels: [f32; 16], groups: impl Iterator<Item = (&'a [f32], f32)>) -> [f32; 16] {
     let mut points: Vec<(f32, f64)> = Vec::new();
     for (group, scale) in groups.filter(|(_, scale)| *scale > 0.0) {
         // What is off by x here is off by scale * x in the weights.
@@ -68,10 +61,11 @@ mod tests {
 
     #[test]
     fn finds_the_points_themselves() {
-        let points = [-1.0f32, -0.25, 0.5, 0.75];
+        let points: [f32; 16] = std::array::from_fn(|i| NF4[i] + 0.004 * (i as f32 - 7.0));
         let weights: Vec<f32> = points.iter().cycle().take(64).copied().collect();
-        let table = codebook::<4>(weights.chunks(32));
-        let lost = table.loss(weights.chunks(32), Codebook::searched_scale);
-        assert!(lost.nmse() < 1e-6, "{lost:?}");
+        let found = refine(NF4, weights.chunks(32).map(|group| (group, 1.0)));
+        for (found, point) in found.iter().zip(points) {
+            assert!((found - point).abs() < 1e-6, "{found:?}");
+        }
     }
 }

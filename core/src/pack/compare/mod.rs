@@ -98,7 +98,7 @@ impl Yardstick {
                 (*name, 4.0, Some(absmax), Some(searched))
             }
             Yardstick::KMeans => {
-                let table = kmeans::codebook::<16>(groups());
+                let table = kmeans::codebook(groups());
                 let searched = table.loss(groups(), Codebook::searched_scale);
                 ("k-means", 4.0, None, Some(searched))
             }

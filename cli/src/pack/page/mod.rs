@@ -1,0 +1,222 @@
+//! The page of `halfpi pack --report`: one HTML file that needs nothing else and no network.
+//!
+//! Charts are SVG that stretches to the width of the screen; their labels are HTML, which does not. What a model file
+//! says (names, types) goes through [`shown`] on its way into the page.
+
+mod charts;
+mod comparison;
+mod histograms;
+mod kinds;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Write};
+use std::fs;
+use std::path::Path;
+
+use halfpi::pack::{PackReport, TensorReport};
+
+use self::kinds::{Kinds, color};
+use crate::output::{Outcome, bytes, count, one_line};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+/// The browser loads nothing, whatever a name might smuggle in.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
+/// Writes `directory/index.html` about the packed file `output`.
+pub fn write(directory: &Path, output: &Path, format: &str, report: &PackReport) -> Outcome {
+    let path = directory.join("index.html");
+    let title = output.file_name().unwrap_or(output.as_os_str()).to_string_lossy();
+    let html = page(&title, format, report)?;
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&path, html))
+        .map_err(|error| {
+            format!(
+                "{}: {error}; {} is complete without the report",
+                path.display(),
+                output.display()
+            )
+            .into()
+        })
+}
+
+fn page(title: &str, format: &str, report: &PackReport) -> Result<String, fmt::Error> {
+    let kinds = Kinds::of(report);
+    let title = shown(title);
+    let mut html = String::new();
+    write!(
+        html,
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width,initial-scale=1\">\
+         <meta http-equiv=Content-Security-Policy content=\"{POLICY}\">\
+         <title>{title} – halfpi pack</title>\n<style>\n{STYLE}</style></head>\n<body><header><p>halfpi pack</p>\
+         <h1>{title}</h1><p>{} weights in {} tensors, matrices as {}</p></header>\n<main>",
+        count(report.weights),
+        report.tensors.len(),
+        shown(format),
+    )?;
+    tiles(&mut html, report)?;
+    sizes(&mut html, report, &kinds)?;
+    charts::sqnr(&mut html, &kinds)?;
+    comparison::section(&mut html, report)?;
+    histograms::section(&mut html, &kinds)?;
+    charts::entropy(&mut html, &kinds)?;
+    table(&mut html, report)?;
+    write!(
+        html,
+        "</main>\n<footer>Made by halfpi {}. SQNR is the signal-to-quantization-noise ratio, NMSE the squared error as a \
+         part of the squared weights.</footer><div id=tip hidden></div>\n<script>\n{SCRIPT}</script></body></html>\n",
+        env!("CARGO_PKG_VERSION")
+    )?;
+    Ok(html)
+}
+
+/// The figures of the whole file.
+fn tiles(html: &mut String, report: &PackReport) -> fmt::Result {
+    let mut tile = |name: &str, value: &str, about: &str| {
+        write!(
+            html,
+            "<div class=tile><h2>{name}</h2><strong>{value}</strong><p>{about}</p></div>"
+        )
+    };
+    let file = report.file_bytes.max(1) as f64;
+    let times = (report.weights * 2) as f64 / file;
+    tile(
+        "File",
+        &bytes(report.file_bytes),
+        &format!("{times:.1} times smaller than in f16"),
+    )?;
+    let average = format!("{:.2}", report.bits_per_weight);
+    tile("Bits per weight", &average, "scales and headers included")?;
+    let nmse = format!("NMSE {}, over all matrices", small(report.nmse));
+    tile("SQNR", &decibels(report.sqnr_db), &nmse)?;
+    if let Some(coded) = report.entropy_coded_bytes {
+        let less = 100.0 * (1.0 - coded as f64 / file);
+        tile(
+            "Entropy-coded",
+            &bytes(coded),
+            &format!("{less:.1}% less to download, at best"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Where the bytes are.
+fn sizes(html: &mut String, report: &PackReport, kinds: &Kinds<'_>) -> fmt::Result {
+    let matrices = kinds.list.iter().enumerate();
+    let mut parts: Vec<(String, String, u64)> = matrices
+        .map(|(index, kind)| {
+            let size = kind.tensors.iter().map(|member| member.tensor.bytes).sum();
+            (color(index), kind.label(), size)
+        })
+        .collect();
+    let tensors = |tensors: &[TensorReport]| tensors.iter().map(|tensor| tensor.bytes).sum::<u64>();
+    let vectors = tensors(&report.tensors) - parts.iter().map(|(.., size)| size).sum::<u64>();
+    let rest = report.file_bytes.saturating_sub(tensors(&report.tensors));
+    parts.push(("plain".into(), "norms and other vectors".into(), vectors));
+    parts.push(("plain".into(), "vocabulary and metadata".into(), rest));
+    parts.retain(|(.., size)| *size > 0);
+    html.push_str("<section id=sizes><h2>Where the bytes are</h2><div class=stack>");
+    for (color, name, size) in &parts {
+        write!(
+            html,
+            "<i class=\"{color}\" style=\"flex-grow:{size}\" data-tip=\"{}: {}\"></i>",
+            shown(name),
+            bytes(*size)
+        )?;
+    }
+    html.push_str("</div><ul class=key>");
+    for (color, name, size) in &parts {
+        let percent = 100.0 * *size as f64 / report.file_bytes.max(1) as f64;
+        write!(
+            html,
+            "<li class=\"{color}\">{} <b>{}</b> {percent:.1}%",
+            shown(name),
+            bytes(*size)
+        )?;
+    }
+    html.push_str("</ul></section>\n");
+    Ok(())
+}
+
+/// Everything about every tensor.
+fn table(html: &mut String, report: &PackReport) -> fmt::Result {
+    html.push_str(
+        "<section id=tensors><h2>All tensors</h2><p>Press a heading to sort. <input id=filter type=search \
+         placeholder=\"Filter by name\" aria-label=\"Filter by name\"></p><div class=scroll><table><thead><tr>",
+    );
+    for name in [
+        "tensor",
+        "from",
+        "to",
+        "shape",
+        "size",
+        "bits per weight",
+        "entropy",
+        "SQNR",
+        "NMSE",
+    ] {
+        write!(html, "<th scope=col><button>{name}</button>")?;
+    }
+    html.push_str("</thead><tbody>");
+    for tensor in &report.tensors {
+        let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
+        let note = match &tensor.note {
+            Some(note) => format!(" <small>{}</small>", shown(note)),
+            None => String::new(),
+        };
+        let entropy = tensor.survey.as_ref().and_then(|survey| survey.entropy_bits);
+        write!(
+            html,
+            "<tr><th scope=row>{name}<td>{from}<td>{to}{note}<td data-v={weights}>{shape}<td data-v={size}>{bytes}\
+             <td data-v={bits}>{bits:.3}<td data-v={sort_entropy}>{entropy}<td data-v={sort_sqnr}>{sqnr}\
+             <td data-v={nmse:e}>{shown_nmse}",
+            name = shown(&tensor.name),
+            from = shown(&tensor.from),
+            to = shown(&tensor.to),
+            weights = tensor.weights,
+            shape = shape.join(" × "),
+            size = tensor.bytes,
+            bytes = bytes(tensor.bytes),
+            bits = tensor.bits_per_weight,
+            sort_entropy = entropy.unwrap_or(-1.0),
+            entropy = entropy.map_or("–".into(), |bits| format!("{bits:.3}")),
+            sort_sqnr = tensor.sqnr_db.unwrap_or(1e9),
+            sqnr = decibels(tensor.sqnr_db),
+            nmse = tensor.nmse,
+            shown_nmse = small(tensor.nmse),
+        )?;
+    }
+    html.push_str("</table></div></section>\n");
+    Ok(())
+}
+
+fn decibels(sqnr: Option<f64>) -> String {
+    sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.2} dB"))
+}
+
+/// The same for a squared error as a part of the squared weights.
+fn decibels_of(nmse: f64) -> Option<f64> {
+    (nmse > 0.0).then(|| -10.0 * nmse.log10())
+}
+
+fn small(nmse: f64) -> String {
+    if nmse == 0.0 { "0".into() } else { format!("{nmse:.2e}") }
+}
+
+/// Text from a model file, for HTML or an attribute in double quotes: on one line, with nothing that a browser obeys.
+fn shown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in one_line(text, 120).chars() {
+        match c {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
