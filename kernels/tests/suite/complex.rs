@@ -1,12 +1,12 @@
 //! What complex-valued transformers need, against complex arithmetic in f64.
 
-use crate::common::{Int8, Rng, assert_close, assert_same, backends};
-use halfpi_kernels::format::GROUP;
+use crate::common::{Int8, Rng, assert_close, assert_same, backends, product};
+use halfpi_kernels::format::{Codes, GROUP, Layout, Matrix, Packed, ScaleGroup};
 use halfpi_kernels::ops::{
     Int8RowsMut, OpError, Quantization, Rope, RopePairs, complex_relu2_glu, complex_rms_norm, conj_product, rope,
     rope_angles, swap_axes,
 };
-use halfpi_kernels::{Backend, ops};
+use halfpi_kernels::{Backend, Serial, ops};
 
 /// A complex number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +36,94 @@ fn complex(row: &[f32]) -> Vec<C> {
 /// Back to `[re, im]`.
 fn flat(row: &[C]) -> Vec<f64> {
     row.iter().map(|c| c.0).chain(row.iter().map(|c| c.1)).collect()
+}
+
+/// A matrix of powers of i, `[row][col]` of `codes`, with a scale for real and one for imaginary ones a row.
+fn powers_of_i(codes: &[u16], cols: usize, scales: &[[f32; 2]]) -> (Layout, Vec<u8>) {
+    let rows = scales.len();
+    let layout = Layout::new(2 * rows, 2 * cols, Codes::PhaseComplex, ScaleGroup::Row, false)
+        .unwrap()
+        .with_f32_scales();
+    let mut bytes = vec![0; layout.bytes()];
+    for (i, &code) in codes.iter().enumerate() {
+        layout.write_code(&mut bytes, i / cols, i % cols, code).unwrap();
+    }
+    for (row, scales) in scales.iter().enumerate() {
+        for (scale, col) in scales.iter().zip([0, cols]) {
+            let at = layout.scales_offset() + layout.scale_position(row, col);
+            bytes[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+        }
+    }
+    (layout, bytes)
+}
+
+/// `i^k z`.
+fn turned(k: u16, [re, im]: [f32; 2]) -> [f32; 2] {
+    [[re, im], [-im, re], [-re, -im], [im, -re]][usize::from(k % 4)]
+}
+
+/// Weights are quarter turns: thousands of products in a row still are the swaps and signs that they come to, bit for
+/// bit, in floats of any size and in 8 bits.
+#[test]
+fn any_number_of_quarter_turns_is_exact() {
+    let mut rng = Rng::new(65);
+    let cols = 64;
+    let codes: Vec<u16> = (0..cols).map(|_| rng.below(4) as u16).collect();
+    let (layout, bytes) = powers_of_i(&codes, cols, &[[1.0; 2]]);
+    let weight = Matrix::Packed(Packed::new(layout, &bytes).unwrap());
+    // In 8 bits these are 127 times powers of 2, so that scales are exact too.
+    let starts = [
+        (None, [rng.float(), 1e-20]),
+        (None, [-3e30, rng.float()]),
+        (Some(Quantization::Halves), [127.0, -15.875]),
+    ];
+    for backend in backends() {
+        for (quantization, start) in starts {
+            let (mut found, mut expected) = (start, start);
+            for turn in 0..1000 {
+                let channel = rng.below(cols);
+                let mut x = vec![0.0; 2 * cols];
+                (x[channel], x[cols + channel]) = (found[0], found[1]);
+                let y = product(backend, &Serial, &weight, quantization, &x);
+                found = [y[0], y[1]];
+                let conjugate = [expected[0], -expected[1]];
+                expected = turned(codes[channel], conjugate);
+                assert_eq!(
+                    found.map(f32::to_bits),
+                    expected.map(f32::to_bits),
+                    "{}, turn {turn}",
+                    backend.name()
+                );
+            }
+        }
+    }
+}
+
+/// The real form of packed powers of i does what complex arithmetic says of `W conj(x)`.
+#[test]
+fn packed_powers_of_i_multiply_conjugates() {
+    let mut rng = Rng::new(66);
+    for (rows, cols) in [(1, 32), (17, 96), (40, 64)] {
+        let codes: Vec<u16> = (0..rows * cols).map(|_| rng.below(4) as u16).collect();
+        let scales: Vec<[f32; 2]> = (0..rows).map(|_| [rng.float(), rng.float()]).collect();
+        let (layout, bytes) = powers_of_i(&codes, cols, &scales);
+        let weight = Matrix::Packed(Packed::new(layout, &bytes).unwrap());
+        let x = rng.floats(3 * 2 * cols);
+        let found = product(Backend::scalar(), &Serial, &weight, None, &x);
+        for (x, found) in x.chunks(2 * cols).zip(found.chunks(2 * rows)) {
+            let expected: Vec<C> = (0..rows)
+                .map(|row| {
+                    let terms = complex(x).into_iter().zip(&codes[row * cols..]).map(|(x, &code)| {
+                        let scale = f64::from(scales[row][usize::from(code % 2)]);
+                        let power = [C(1.0, 0.0), C(0.0, 1.0), C(-1.0, 0.0), C(0.0, -1.0)][usize::from(code)];
+                        C(power.0 * scale, power.1 * scale).times(x.conj())
+                    });
+                    terms.fold(C(0.0, 0.0), C::plus)
+                })
+                .collect();
+            assert_close(&flat(&expected), found, |_| 1e-3, || format!("{rows} x {cols}"));
+        }
+    }
 }
 
 #[test]
