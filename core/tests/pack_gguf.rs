@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 
 use halfpi::gguf::{GgmlType, Gguf, ModelFile, Writer};
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
-use halfpi::pack::{Format, Options, PackError, PackReport, Source, pack};
+use halfpi::pack::{Format, Options, PackError, PackReport, Scales, Source, pack};
 use halfpi::transformer::Architecture;
-use halfpi_kernels::format::{HEADER_BYTES, Packed, ScaleGroup};
+use halfpi_kernels::format::{HEADER_BYTES, Packed};
 use pack_common::{Directory, difference, logits, unwrap_pack_error};
 
 fn tiny(storage: &str) -> SyntheticModel {
@@ -154,11 +154,11 @@ fn a_packed_file_can_be_packed_again() {
 #[test]
 fn groups_shrink_where_the_columns_do_not_divide() {
     // Rows of 64 and 160.
-    let group = |group| Options {
-        group,
+    let scales = |scales| Options {
+        scales: Some(scales),
         ..options(Format::Phi4, &[])
     };
-    let (report, file, _directory) = packed(&source(&tiny("f32")), &group(ScaleGroup::Columns(128))).unwrap();
+    let (report, file, _directory) = packed(&source(&tiny("f32")), &scales(Scales::Group(128))).unwrap();
     let gguf = file.gguf().unwrap();
     assert_eq!(matrix(&gguf, "blk.0.attn_q.weight").layout().scale_groups(), 1);
     assert_eq!(matrix(&gguf, "blk.0.ffn_down.weight").layout().scale_groups(), 5);
@@ -176,7 +176,7 @@ fn groups_shrink_where_the_columns_do_not_divide() {
         "groups of 32: 160 columns are not a multiple of 128"
     );
 
-    let (report, file, _directory) = packed(&source(&tiny("f32")), &group(ScaleGroup::Row)).unwrap();
+    let (report, file, _directory) = packed(&source(&tiny("f32")), &scales(Scales::Row)).unwrap();
     assert_eq!(
         matrix(&file.gguf().unwrap(), "blk.0.ffn_down.weight")
             .layout()

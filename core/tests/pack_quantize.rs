@@ -45,7 +45,18 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
 }
 
-const CODED: [Format; 3] = [Format::Q8, Format::Phi4, Format::Phi4Additive];
+const CODED: [Format; 10] = [
+    Format::Q8,
+    Format::Q6,
+    Format::Phi4,
+    Format::Phi4Additive,
+    Format::Phi5,
+    Format::Ternary,
+    Format::TernaryDense,
+    Format::Halfpi2,
+    Format::Halfpi4,
+    Format::Halfpi8,
+];
 const GROUPS: [ScaleGroup; 4] = [
     ScaleGroup::Columns(32),
     ScaleGroup::Columns(64),
@@ -70,6 +81,7 @@ fn the_file_gives_back_what_the_report_says() {
             assert_eq!(
                 layout.scale_groups(),
                 match group {
+                    _ if format == Format::TernaryDense => 1,
                     ScaleGroup::Row => 1,
                     ScaleGroup::Columns(columns) => cols / columns,
                 }

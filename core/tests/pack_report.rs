@@ -205,11 +205,11 @@ fn nothing_is_gathered_unasked() {
 
 #[test]
 fn a_scale_that_is_wrong_is_refused() {
-    let refuse = |source: &Source, format, group| {
+    let refuse = |source: &Source, format, group: ScaleGroup| {
         let directory = Directory::new();
         let path = directory.path().join("x.gguf");
         let options = Options {
-            group,
+            scales: Some(group.into()),
             ..Options::new(format)
         };
         let error = unwrap_pack_error(pack_to(&path, source, &options));
@@ -258,7 +258,7 @@ fn outliers_and_long_tails_are_not_mistaken_for_a_wrong_scale() {
                     continue;
                 }
                 let options = Options {
-                    group,
+                    scales: Some(group.into()),
                     ..Options::new(format)
                 };
                 let report = pack_to(&path, &matrix(rows, cols, weights), &options).unwrap();

@@ -6,7 +6,7 @@ mod page;
 use std::iter;
 use std::path::PathBuf;
 
-use halfpi::pack::{Format, Keep, Options, PackReport, Source, TensorReport, pack, parse_group};
+use halfpi::pack::{Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
@@ -31,9 +31,12 @@ pub struct Args {
     /// What matrices are packed into
     #[arg(long, short, value_name = "FORMAT", value_parser = Format::names().collect::<Vec<_>>())]
     format: String,
-    /// Columns that share a scale, or `row`
-    #[arg(long, short, value_name = "N", default_value = "32", value_parser = ["32", "64", "128", "row"])]
-    group: String,
+    /// Columns that share a scale, or `row`, or `tensor` [default: as the format has it]
+    #[arg(long, short, value_name = "N", value_parser = Scales::NAMES)]
+    group: Option<String>,
+    /// The format of the embedding and the output matrix [default: q8 with formats of fewer bits]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::names().collect::<Vec<_>>())]
+    head: Option<String>,
     /// Another format for the tensors that PATTERN names, in which * stands for anything; the first that matches counts
     #[arg(long, short, value_name = "PATTERN=FORMAT")]
     keep: Vec<String>,
@@ -72,13 +75,17 @@ pub fn run(args: &Args) -> Outcome {
         .iter()
         .map(|keep| keep.parse::<Keep>())
         .collect::<Result<_, _>>();
+    let scales = args.group.as_deref().map(str::parse).transpose();
     let mut options = Options {
-        group: parse_group(&args.group).map_err(halfpi::Error::from)?,
+        scales: scales.map_err(halfpi::Error::from)?,
         keep: keep.map_err(halfpi::Error::from)?,
         allow_loss: args.allow_loss,
         survey: args.report.is_some(),
         ..Options::new(args.format.parse().map_err(halfpi::Error::from)?)
     };
+    if let Some(head) = &args.head {
+        options.head = head.parse().map_err(halfpi::Error::from)?;
+    }
     if let Some(threads) = args.threads {
         options.threads = threads.into();
     }

@@ -26,7 +26,7 @@ pub enum PackError {
         text: String,
     },
     /// A group that no layout has.
-    #[error("{text:?} is no group: give 32, 64, 128 or row")]
+    #[error("{text:?} is no group: give 32, 64, 128, 256, row or tensor")]
     BadGroup {
         /// What was given.
         text: String,
@@ -46,7 +46,7 @@ pub enum PackError {
         name: String,
     },
     /// Packed codes were asked of a format that has none.
-    #[error("{format} has no codes; q8, phi4 and phi4-additive have")]
+    #[error("{format} has no codes that fit any matrix")]
     NoCodes {
         /// The format.
         format: Format,

@@ -3,21 +3,43 @@
 use std::fmt;
 use std::str::FromStr;
 
-use halfpi_kernels::format::ScaleGroup;
+use halfpi_kernels::format::{Codes, tables};
 
-use super::PackError;
+use super::{PackError, Scales};
 
-/// A format that `halfpi pack` writes.
+/// A format that `halfpi pack` writes. `docs/formats.md` compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 8-bit integers, the largest weight of a group at 127.
     Q8,
-    /// The φ ladder: a sign and eight Fibonacci numbers; the scale minimises the squared error.
+    /// 6-bit integers: for embeddings and output matrices.
+    Q6,
+    /// The φ ladder: a sign and eight Fibonacci numbers.
     Phi4,
-    /// The additive φ table: a sign and eight sums of two powers of φ; the scale minimises the squared error.
+    /// The additive φ table: a sign and eight sums of two powers of φ.
     Phi4Additive,
-    /// Complex weights as powers of i, with a scale each for real and for imaginary ones.
+    /// The √φ ladder: a sign and sixteen levels.
+    Phi5,
+    /// -1, 0, 1 in two bits.
+    Ternary,
+    /// -1, 0, 1, three in five bits; one scale a row.
+    TernaryDense,
+    /// A widely linear complex matrix of powers of i, one bit a weight (Fairy2i, arXiv:2512.02901).
+    PhaseT1,
+    /// The sum of two such, the first with twice the scale of the second: two bits a weight.
+    PhaseT2,
+    /// Complex weights that are powers of i, for complex models (iFairy, arXiv:2508.05571).
     PhaseComplex,
+    /// Pairs of weights as complex numbers on an axis, each with a magnitude of 8 bits.
+    PhaseMagnitude,
+    /// Pairs of weights as complex numbers on an axis, all of a group with one magnitude.
+    PhaseAxis,
+    /// 2-bit integers of π/2 times a scale.
+    Halfpi2,
+    /// 4-bit integers of π/2 times a scale.
+    Halfpi4,
+    /// 8-bit integers of π/2 times a scale.
+    Halfpi8,
     /// llama.cpp's Q8_0, Q4_0, Q4_1 and IQ4_NL in tiles, ready to use in place; floats as they are.
     Lossless,
     /// IEEE binary16.
@@ -28,11 +50,22 @@ pub enum Format {
     F32,
 }
 
-const NAMED: [(&str, Format); 8] = [
+const NAMED: [(&str, Format); 19] = [
     ("q8", Format::Q8),
+    ("q6", Format::Q6),
+    ("phi5", Format::Phi5),
     ("phi4", Format::Phi4),
     ("phi4-additive", Format::Phi4Additive),
+    ("ternary", Format::Ternary),
+    ("ternary-dense", Format::TernaryDense),
+    ("phase-t1", Format::PhaseT1),
+    ("phase-t2", Format::PhaseT2),
     ("phase-complex", Format::PhaseComplex),
+    ("phase-magnitude", Format::PhaseMagnitude),
+    ("phase-axis", Format::PhaseAxis),
+    ("halfpi2", Format::Halfpi2),
+    ("halfpi4", Format::Halfpi4),
+    ("halfpi8", Format::Halfpi8),
     ("lossless", Format::Lossless),
     ("f16", Format::F16),
     ("bf16", Format::Bf16),
@@ -45,12 +78,64 @@ impl Format {
         NAMED.iter().map(|&(name, _)| name)
     }
 
+    /// All formats.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMED.iter().map(|&(_, format)| format)
+    }
+
     /// The name that `--format` takes.
     pub fn name(self) -> &'static str {
         NAMED
             .iter()
             .find(|(_, format)| *format == self)
             .map_or("", |(name, _)| name)
+    }
+
+    /// What its weights are stored as; `None` for floats and for what depends on the source.
+    ///
+    /// The π/2 of the `halfpi` formats is in their scales, so that their codes are plain integers.
+    pub fn codes(self) -> Option<Codes> {
+        Some(match self {
+            Format::Q8 | Format::Halfpi8 => Codes::Int8,
+            Format::Q6 => Codes::Int6,
+            Format::Phi5 => Codes::Codebook5(tables::PHI5),
+            Format::Phi4 => Codes::Codebook4(tables::PHI),
+            Format::Phi4Additive => Codes::Codebook4(tables::PHI_ADDITIVE),
+            Format::Halfpi4 => Codes::Codebook4(tables::Q4_0),
+            Format::Ternary => Codes::Codebook2(tables::TERNARY),
+            Format::Halfpi2 => Codes::Codebook2(tables::INT2),
+            Format::TernaryDense => Codes::Trits,
+            Format::PhaseT1 => Codes::PhasePair { stages: 1 },
+            Format::PhaseT2 => Codes::PhasePair { stages: 2 },
+            Format::PhaseMagnitude => Codes::PhaseAxis { magnitudes: true },
+            Format::PhaseAxis => Codes::PhaseAxis { magnitudes: false },
+            Format::PhaseComplex => Codes::PhaseComplex,
+            Format::Lossless | Format::F16 | Format::Bf16 | Format::F32 => return None,
+        })
+    }
+
+    /// The weights that share a scale unless `--group` says so: groups of 32 where a scale's 16 bits are few beside
+    /// theirs, and rows otherwise.
+    pub fn scales(self) -> Scales {
+        match self {
+            Format::Ternary
+            | Format::TernaryDense
+            | Format::PhaseT1
+            | Format::PhaseT2
+            | Format::PhaseComplex
+            | Format::PhaseAxis
+            | Format::Halfpi2 => Scales::Row,
+            _ => Scales::Group(32),
+        }
+    }
+
+    /// The format of the embedding and the output matrix in a file of this format: they need more bits than the rest.
+    pub fn head(self) -> Self {
+        match self {
+            Format::Q6 | Format::Q8 | Format::Halfpi8 => self,
+            Format::Lossless | Format::F16 | Format::Bf16 | Format::F32 => self,
+            _ => Format::Q8,
+        }
     }
 
     /// llama.cpp's number for files mostly of this format, `general.file_type`. There is none for packed codes, and
@@ -85,145 +170,14 @@ impl FromStr for Format {
     }
 }
 
-/// How a model is packed.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The format of all matrices that `keep` does not name.
-    pub format: Format,
-    /// Which weights of a row share a scale. Where the columns are no multiple of it, smaller groups are taken.
-    pub group: ScaleGroup,
-    /// Formats for some tensors; the first that matches counts.
-    pub keep: Vec<Keep>,
-    /// Threads that quantize.
-    pub threads: usize,
-    /// Whether to take what [`PackError::Loss`] refuses.
-    pub allow_loss: bool,
-    /// Whether to gather a [`Survey`](super::Survey) of each matrix.
-    pub survey: bool,
-}
-
-impl Options {
-    /// Everything in one format, in groups of 32.
-    pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            group: ScaleGroup::Columns(32),
-            keep: Vec::new(),
-            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
-            allow_loss: false,
-            survey: false,
-        }
-    }
-
-    /// The format for a matrix.
-    pub(super) fn format_of(&self, name: &str) -> Format {
-        let keep = self.keep.iter().find(|keep| matches(&keep.pattern, name));
-        keep.map_or(self.format, |keep| keep.format)
-    }
-}
-
-/// Another format for the matrices whose names match: `--keep PATTERN=FORMAT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keep {
-    /// A tensor's name, in which `*` stands for any characters.
-    pub pattern: String,
-    /// Their format.
-    pub format: Format,
-}
-
-impl FromStr for Keep {
-    type Err = PackError;
-
-    fn from_str(text: &str) -> Result<Self, PackError> {
-        match text.split_once('=') {
-            Some((pattern, format)) if !pattern.is_empty() => Ok(Self {
-                pattern: pattern.to_owned(),
-                format: format.parse()?,
-            }),
-            _ => Err(PackError::BadKeep { text: text.to_owned() }),
-        }
-    }
-}
-
-/// Reads `--group`: a number of columns, or `row`.
-///
-/// # Errors
-/// [`PackError::BadGroup`].
-pub fn parse_group(text: &str) -> Result<ScaleGroup, PackError> {
-    match text {
-        "32" => Ok(ScaleGroup::Columns(32)),
-        "64" => Ok(ScaleGroup::Columns(64)),
-        "128" => Ok(ScaleGroup::Columns(128)),
-        "row" => Ok(ScaleGroup::Row),
-        _ => Err(PackError::BadGroup { text: text.to_owned() }),
-    }
-}
-
-/// Whether `name` is what `pattern` describes, where `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    // Taking each middle part where it comes first leaves the most for the ones after it.
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match_whole_names() {
-        for (pattern, name, expected) in [
-            ("output.weight", "output.weight", true),
-            ("output.weight", "output.weight2", false),
-            ("output", "output.weight", false),
-            ("*", "", true),
-            ("*.attn_?.weight", "blk.0.attn_q.weight", false),
-            ("blk.*.attn_*.weight", "blk.12.attn_q.weight", true),
-            ("blk.*.attn_*.weight", "blk.12.ffn_up.weight", false),
-            ("*a*a", "a", false),
-            ("*a*a", "aa", true),
-            ("a*", "ba", false),
-            ("**norm**", "blk.0.attn_norm.weight", true),
-            ("", "", true),
-            ("", "x", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn keeps_are_read_and_the_first_counts() {
-        let keep = |text: &str| text.parse::<Keep>();
-        assert_eq!(keep("blk.*=q8").unwrap().format, Format::Q8);
-        assert!(matches!(keep("blk"), Err(PackError::BadKeep { .. })));
-        assert!(matches!(keep("=q8"), Err(PackError::BadKeep { .. })));
-        assert!(matches!(keep("blk=q9"), Err(PackError::UnknownFormat { .. })));
-        let options = Options {
-            keep: vec![keep("*.attn_q.*=f16").unwrap(), keep("blk.0.*=q8").unwrap()],
-            ..Options::new(Format::Phi4)
-        };
-        assert_eq!(options.format_of("blk.0.attn_q.weight"), Format::F16);
-        assert_eq!(options.format_of("blk.0.attn_k.weight"), Format::Q8);
-        assert_eq!(options.format_of("blk.1.attn_k.weight"), Format::Phi4);
-    }
 
     #[test]
     fn names_lead_back_to_their_formats() {
         for name in Format::names() {
             assert_eq!(name.parse::<Format>().unwrap().name(), name);
         }
-        assert_eq!(parse_group("row").unwrap(), ScaleGroup::Row);
-        assert!(matches!(parse_group("48"), Err(PackError::BadGroup { .. })));
     }
 }

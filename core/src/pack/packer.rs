@@ -9,23 +9,25 @@ use halfpi_kernels::format::stock::Stock;
 use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
-use super::quantize::{Quantizer, pack_complex_rows, pack_rows, phase_complex_layout};
+use super::quantize::{Coding, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
 use super::survey::Surveyor;
-use super::{Distortion, Format, Options, PackError, PackReport, Progress, Survey, TensorReport, gate, survey};
+use super::{Distortion, Format, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
 
 /// Weights that are read, packed and written at a time: enough to keep the threads busy, little enough to stay small
 /// beside a tensor and to stop soon.
 const BATCH_WEIGHTS: usize = 1 << 22;
+/// A multiple of the rows of every layout's units.
+const UNIT_ROWS: usize = 2 * TILE_ROWS;
 
 /// How a tensor will be stored.
 enum Target {
     /// One of the float types.
     Floats(GgmlType),
     /// Codes in tiles.
-    Codes { quantizer: Quantizer, layout: Layout },
+    Codes(Coding),
     /// Powers of i.
     PhaseComplex { layout: Layout },
     /// llama.cpp's blocks, moved into tiles.
@@ -35,15 +37,29 @@ enum Target {
 }
 
 impl Target {
-    /// Bits of a weight's code.
-    fn code_bits(&self) -> f64 {
+    /// How it lies, unless it is floats.
+    fn layout(&self) -> Result<&Layout, GgmlType> {
         match self {
-            Target::Floats(ty) => ty.block_bytes() as f64 * 8.0,
-            Target::Codes { layout, .. }
+            Target::Floats(ty) => Err(*ty),
+            Target::Codes(Coding { layout, .. })
             | Target::PhaseComplex { layout }
             | Target::Tiles { layout, .. }
-            | Target::Copy { layout } => survey::bits_per_weight(layout.codes()),
+            | Target::Copy { layout } => Ok(layout),
         }
+    }
+
+    /// Bits of a weight's code.
+    fn code_bits(&self) -> f64 {
+        match self.layout() {
+            Err(float) => float.block_bytes() as f64 * 8.0,
+            Ok(layout) => survey::bits_per_weight(layout.codes()),
+        }
+    }
+
+    /// The weights that share a scale, or for floats, as many as most formats have it.
+    fn scale_group(&self) -> ScaleGroup {
+        self.layout()
+            .map_or(ScaleGroup::Columns(GROUP), |layout| layout.scale_group())
     }
 }
 
@@ -110,7 +126,7 @@ pub fn pack(
         if is_matrix {
             all = all.plus(distortion);
         }
-        let survey = surveyor.map(|surveyor| surveyor.finish(fitting_group(options.group, tensor.cols)));
+        let survey = surveyor.map(|surveyor| surveyor.finish(plan.target.scale_group()));
         report.push(plan.report(tensor, distortion, survey));
     }
     packer.out.finish()?.commit()?;
@@ -148,16 +164,11 @@ impl Plan {
             format @ Format::F16 => Ok(plain(format, Target::Floats(GgmlType::F16))),
             format @ Format::Bf16 => Ok(plain(format, Target::Floats(GgmlType::BF16))),
             format @ Format::Lossless => Ok(plain(format, lossless(tensor)?)),
-            format @ (Format::Q8 | Format::Phi4 | Format::Phi4Additive) => Plan::codes(tensor, format, options.group),
             Format::PhaseComplex if tensor.is_complex => Plan::phase_complex(tensor),
-            // A complex model's embedding and head are real matrices.
-            Format::PhaseComplex if !tensor.name.starts_with("blk.") => Ok(Plan {
-                note: Some("a real matrix".into()),
-                ..Plan::codes(tensor, Format::Q8, options.group)?
-            }),
             Format::PhaseComplex => Err(PackError::NotComplex {
                 name: tensor.name.clone(),
             }),
+            format => Plan::codes(tensor, format, options.scales_of(format)),
         }
     }
 
@@ -178,7 +189,7 @@ impl Plan {
         })
     }
 
-    fn codes(tensor: &SourceTensor<'_>, format: Format, group: ScaleGroup) -> Result<Self, PackError> {
+    fn codes(tensor: &SourceTensor<'_>, format: Format, scales: Scales) -> Result<Self, PackError> {
         let keep = |note| {
             Ok(Plan {
                 target: Target::Floats(GgmlType::F16),
@@ -192,34 +203,28 @@ impl Plan {
         if !tensor.cols.is_multiple_of(GROUP) {
             return keep(format!("{} columns are not a multiple of {GROUP}", tensor.cols));
         }
-        let quantizer = Quantizer::new(format).ok_or(PackError::NoCodes { format })?;
-        let fitting = fitting_group(group, tensor.cols);
-        let layout = Layout::new(tensor.rows, tensor.cols, quantizer.codes(), fitting, false);
-        let layout = layout.map_err(|source| tensor.format_error(source))?;
-        let name = |group| match group {
-            ScaleGroup::Row => "a row".to_owned(),
-            ScaleGroup::Columns(columns) => columns.to_string(),
+        let coding = Coding::new((tensor.rows, tensor.cols), format, scales);
+        let coding = coding.map_err(|source| tensor.format_error(source))?;
+        let coding = coding.ok_or(PackError::NoCodes { format })?;
+        let note = match coding.scales {
+            fitting if fitting == scales => None,
+            Scales::Group(columns) => Some(format!(
+                "groups of {columns}: {} columns are not a multiple of {scales}",
+                tensor.cols
+            )),
+            _ => Some(format!("{format} has one scale a row")),
         };
         Ok(Plan {
-            target: Target::Codes { quantizer, layout },
+            target: Target::Codes(coding),
             format: format.name().into(),
-            note: (fitting != group).then(|| {
-                let (fitting, group) = (name(fitting), name(group));
-                format!(
-                    "groups of {fitting}: {} columns are not a multiple of {group}",
-                    tensor.cols
-                )
-            }),
+            note,
         })
     }
 
     fn declare(&self, tensor: &SourceTensor<'_>, writer: &mut Writer) -> Result<()> {
-        match &self.target {
-            Target::Floats(ty) => writer.declare(&tensor.name, &tensor.dims, *ty)?,
-            Target::Codes { layout, .. }
-            | Target::PhaseComplex { layout }
-            | Target::Tiles { layout, .. }
-            | Target::Copy { layout } => {
+        match self.target.layout() {
+            Err(float) => writer.declare(&tensor.name, &tensor.dims, float)?,
+            Ok(layout) => {
                 let bytes = (HEADER_BYTES + layout.bytes()) as u64;
                 writer.declare(&tensor.name, &[bytes], GgmlType::I8)?
             }
@@ -229,12 +234,9 @@ impl Plan {
 
     fn report(self, tensor: &SourceTensor<'_>, distortion: Distortion, survey: Option<Survey>) -> TensorReport {
         let weights = tensor.weight_count();
-        let bytes = match &self.target {
-            Target::Floats(ty) => weights * ty.block_bytes(),
-            Target::Codes { layout, .. }
-            | Target::PhaseComplex { layout }
-            | Target::Tiles { layout, .. }
-            | Target::Copy { layout } => (HEADER_BYTES + layout.bytes()) as u64,
+        let bytes = match self.target.layout() {
+            Err(float) => weights * float.block_bytes(),
+            Ok(layout) => (HEADER_BYTES + layout.bytes()) as u64,
         };
         TensorReport {
             name: tensor.name.clone(),
@@ -248,19 +250,6 @@ impl Plan {
             nmse: distortion.nmse(),
             note: self.note,
             survey,
-        }
-    }
-}
-
-/// The largest group of at most `group` columns that divides `cols`, itself a multiple of 32.
-fn fitting_group(group: ScaleGroup, cols: usize) -> ScaleGroup {
-    match group {
-        ScaleGroup::Row => ScaleGroup::Row,
-        ScaleGroup::Columns(mut columns) => {
-            while columns > GROUP && !cols.is_multiple_of(columns) {
-                columns /= 2;
-            }
-            ScaleGroup::Columns(columns)
         }
     }
 }
@@ -329,13 +318,14 @@ impl<W: Write> Packer<'_, W> {
                 }
                 Ok(distortion)
             }
-            (Target::Codes { quantizer, layout }, _) => {
+            (Target::Codes(coding), _) => {
+                let layout = &coding.layout;
                 self.out.write(name, &layout.header())?;
-                let shape = (tensor.rows, tensor.cols);
                 let read = |row: usize, out: &mut [f32]| tensor.read_row(row, out);
+                let tensor_scale = coding.tensor_scale(&read);
                 let (mut scales, mut distortion) = (Vec::new(), Distortion::default());
                 for rows in batches {
-                    let batch = pack_rows(name, quantizer, layout, shape, rows.clone(), &read, self.threads)?;
+                    let batch = pack_rows(name, coding, tensor_scale, rows.clone(), &read, self.threads)?;
                     self.out.write(name, &batch.codes)?;
                     survey_codes(surveyor, tensor, rows.clone(), layout, &[&batch.codes, &batch.scales])?;
                     scales.extend(batch.scales);
@@ -433,7 +423,7 @@ impl<W: Write> Packer<'_, W> {
     }
 }
 
-/// The rows of a tensor in batches that begin at a tile.
+/// The rows of a tensor in batches that begin at a unit of any layout.
 struct Batches {
     left: Range<usize>,
     step: usize,
@@ -444,8 +434,8 @@ impl Batches {
         Self {
             left: 0..tensor.rows,
             step: (BATCH_WEIGHTS / tensor.cols.max(1))
-                .next_multiple_of(TILE_ROWS)
-                .max(TILE_ROWS),
+                .next_multiple_of(UNIT_ROWS)
+                .max(UNIT_ROWS),
         }
     }
 }

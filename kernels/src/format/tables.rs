@@ -21,10 +21,16 @@ pub const PHI: [i8; 16] = [3, 5, 8, 13, 21, 34, 55, 89, -3, -5, -8, -13, -21, -3
 /// 1.618, 2, 2.708), scaled so that the largest is the integer of 64..=127 that leaves the least squared rounding
 /// error.
 pub const PHI_ADDITIVE: [i8; 16] = [4, 13, 22, 32, 42, 55, 68, 92, -4, -13, -22, -32, -42, -55, -68, -92];
+/// The √φ ladder: the Fibonacci numbers F4..F11, and between them the integers nearest to √φ times each. Bit 4 is the
+/// sign.
+pub const PHI5: [i8; 32] = [
+    3, 4, 5, 6, 8, 10, 13, 17, 21, 27, 34, 43, 55, 70, 89, 113, -3, -4, -5, -6, -8, -10, -13, -17, -21, -27, -34, -43,
+    -55, -70, -89, -113,
+];
 
 #[cfg(test)]
 mod tests {
-    use super::{PHI, PHI_ADDITIVE};
+    use super::{PHI, PHI_ADDITIVE, PHI5};
 
     fn phi(power: i32) -> f64 {
         libm::pow((1.0 + libm::sqrt(5.0)) / 2.0, f64::from(power))
@@ -70,6 +76,18 @@ mod tests {
         );
         for i in 0..8 {
             assert_eq!(PHI_ADDITIVE[i + 8], -PHI_ADDITIVE[i]);
+        }
+    }
+
+    #[test]
+    fn phi5_is_phi_and_root_phi_times_it() {
+        let root = libm::sqrt(phi(1));
+        for i in 0..8 {
+            assert_eq!(PHI5[2 * i], PHI[i]);
+            assert_eq!(f64::from(PHI5[2 * i + 1]), libm::round(root * f64::from(PHI[i])));
+        }
+        for i in 0..16 {
+            assert_eq!(PHI5[i + 16], -PHI5[i]);
         }
     }
 }

@@ -1,127 +1,65 @@
-//! Eight magnitudes and a sign: the φ ladder and its additive sister.
-//!
-//! The scale is chosen to minimise the squared error. For a given choice of levels l the best scale is Σ|w|l / Σl², and
-//! it leaves the error Σw² - (Σ|w|l)² / Σl². So a range of scales is tried for the levels that they lead to, the one
-//! with the largest (Σ|w|l)² / Σl² wins, and its scale is then refined as in Lloyd's algorithm (Lloyd 1982).
+//! Magnitudes and a sign: the φ ladder, its additive sister and the √φ ladder.
 
-use half::f16;
+use super::search::Levels;
 
-use super::{inverse, to_f16};
-
-/// Magnitudes in ascending order.
-const LEVELS: usize = 8;
-/// Neighbouring scales that are tried differ by this factor.
-const STEP: f32 = 1.04;
-/// Refinements of the best scale.
-const ROUNDS: usize = 2;
-/// Weights are taken by so many at a time, with as many sums: groups are multiples of 32.
-const LANES: usize = 8;
-
-pub(in super::super) struct Ladder {
-    table: [i8; 16],
-    levels: [f32; LEVELS],
-    /// Above the i-th, a magnitude goes to level i + 1.
-    thresholds: [f32; LEVELS - 1],
+/// `N` magnitudes and their opposites.
+pub(in super::super) struct Ladder<const N: usize> {
+    /// In ascending order.
+    magnitudes: [f32; N],
+    /// Above the i-th, a magnitude goes to the next but i-th; the last one is never reached.
+    thresholds: [f32; N],
 }
 
-/// What a scale leads to: the sums of |w| times level and of level squared.
-#[derive(Clone, Copy)]
-struct Fit {
-    dot: f32,
-    norm: f32,
-}
-
-impl Fit {
-    /// How much of Σw² the best scale for these levels explains.
-    fn explained(self) -> f32 {
-        self.dot * self.dot / self.norm
-    }
-
-    fn best_scale(self) -> f32 {
-        self.dot / self.norm
-    }
-}
-
-impl Ladder {
+impl<const N: usize> Ladder<N> {
     /// A ladder of a table whose first half ascends from above 0, and whose second half is the first one negated.
-    pub(super) fn new(table: [i8; 16]) -> Self {
-        let levels: [f32; LEVELS] = std::array::from_fn(|i| f32::from(table[i]));
+    pub(super) fn new(table: &[i8]) -> Self {
+        let magnitudes: [f32; N] = std::array::from_fn(|i| f32::from(table[i]));
+        let threshold = |i: usize| match magnitudes.get(i + 1) {
+            Some(next) => (magnitudes[i] + next) / 2.0,
+            None => f32::INFINITY,
+        };
         Self {
-            table,
-            levels,
-            thresholds: std::array::from_fn(|i| (levels[i] + levels[i + 1]) / 2.0),
+            magnitudes,
+            thresholds: std::array::from_fn(threshold),
         }
     }
 
-    pub(super) fn table(&self) -> [i8; 16] {
-        self.table
+    pub(super) fn code(&self, x: f32) -> u16 {
+        let magnitude = x.abs();
+        let level = self
+            .thresholds
+            .iter()
+            .filter(|&&threshold| magnitude > threshold)
+            .count();
+        (level + if x < 0.0 { N } else { 0 }) as u16
     }
 
-    pub(super) fn value(&self, code: u8) -> f32 {
-        f32::from(self.table[usize::from(code & 15)])
+    pub(super) fn value(&self, code: u16) -> f32 {
+        let magnitude = self.magnitudes[usize::from(code) % N];
+        if usize::from(code) < N { magnitude } else { -magnitude }
+    }
+}
+
+impl<const N: usize> Levels for Ladder<N> {
+    fn top(&self) -> f32 {
+        self.magnitudes[N - 1]
     }
 
-    pub(super) fn quantize(&self, weights: &[f32], codes: &mut [u8]) -> f16 {
-        let scale = to_f16(self.search(weights));
-        let inverse = inverse(scale);
-        for (code, weight) in codes.iter_mut().zip(weights) {
-            let magnitude = weight.abs() * inverse;
-            let level = self
-                .thresholds
-                .iter()
-                .filter(|&&threshold| magnitude > threshold)
-                .count() as u8;
-            *code = level | if *weight < 0.0 { 8 } else { 0 };
-        }
-        scale
+    fn is_symmetric(&self) -> bool {
+        true
     }
 
-    fn search(&self, weights: &[f32]) -> f32 {
-        let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
-        if largest == 0.0 {
-            return 0.0;
+    #[inline(always)]
+    fn nearest(&self, x: f32) -> f32 {
+        let magnitude = x.abs();
+        let mut level = self.magnitudes[0];
+        for i in 1..N {
+            level = if magnitude > self.thresholds[i - 1] {
+                self.magnitudes[i]
+            } else {
+                level
+            };
         }
-        // Below, scales are counted in units of the one that puts the largest weight at the top of the ladder.
-        let unit = largest / self.levels[LEVELS - 1];
-        let mean_square = weights.iter().map(|&w| (w / largest) * (w / largest)).sum::<f32>() / weights.len() as f32;
-        // From a scale at which the largest weight is well inside the ladder down to one that cuts off everything above
-        // the standard deviation: the best one for long-tailed rows is far below the largest weight.
-        let mut relative = 1.25;
-        let last = mean_square.sqrt().min(0.7);
-        let mut best: Option<Fit> = None;
-        while relative > last {
-            let fit = self.fit(weights, 1.0 / (relative * unit));
-            if best.is_none_or(|best| fit.explained() > best.explained()) {
-                best = Some(fit);
-            }
-            relative /= STEP;
-        }
-        let Some(mut best) = best else { return 0.0 };
-        for _ in 0..ROUNDS {
-            best = self.fit(weights, 1.0 / best.best_scale());
-        }
-        best.best_scale()
-    }
-
-    /// The levels that a scale leads to.
-    fn fit(&self, weights: &[f32], inverse: f32) -> Fit {
-        let mut dot = [0f32; LANES];
-        let mut norm = [0f32; LANES];
-        for weights in weights.as_chunks::<LANES>().0 {
-            for lane in 0..LANES {
-                let magnitude = weights[lane].abs();
-                let x = magnitude * inverse;
-                let mut level = self.levels[0];
-                for (i, &threshold) in self.thresholds.iter().enumerate() {
-                    level = if x > threshold { self.levels[i + 1] } else { level };
-                }
-                dot[lane] += magnitude * level;
-                norm[lane] += level * level;
-            }
-        }
-        Fit {
-            dot: dot.iter().sum(),
-            norm: norm.iter().sum(),
-        }
+        level.copysign(x)
     }
 }

@@ -1,73 +1,76 @@
 //! From floats to packed codes.
 //!
 //! A quantizer turns the weights that share a scale into that scale and their codes. [`pack_rows`] runs it over the rows
-//! of a matrix, a tile of 16 at a time, and measures what was lost against the values that the file will give back.
+//! of a matrix, a unit of the layout at a time, and measures what was lost by reading back what it wrote.
 
+mod grid;
+mod integers;
 mod ladder;
 mod phase_complex;
-mod q8;
+mod search;
+mod ternary;
 mod tiles;
 
-use half::f16;
-use halfpi_kernels::format::{Codes, Layout, ScaleGroup, tables};
+use halfpi_kernels::format::{FormatError, tables};
 
+pub(super) use self::grid::Grid;
+use self::integers::Integers;
+use self::ladder::Ladder;
 pub(super) use self::phase_complex::{PhaseScales, layout as phase_complex_layout, pack_complex_rows, quantized};
-pub(super) use self::tiles::pack_rows;
-use super::{Distortion, Format};
-use ladder::Ladder;
+pub(super) use self::tiles::{Coding, pack_rows};
+use super::scales::ScaleType;
+use super::{Distortion, Format, PackError, Scales};
 
 /// Turns the weights that share a scale into the scale and their codes.
 pub(super) enum Quantizer {
-    /// 8-bit integers.
-    Int8,
-    /// A table of eight magnitudes with a sign.
-    Ladder(Ladder),
+    /// A code for each weight.
+    Grid(Grid),
 }
 
 impl Quantizer {
-    /// The quantizer of a format, if it has codes.
+    /// The quantizer of a format, if it has one.
     pub(super) fn new(format: Format) -> Option<Self> {
-        match format {
-            Format::Q8 => Some(Quantizer::Int8),
-            Format::Phi4 => Some(Quantizer::Ladder(Ladder::new(tables::PHI))),
-            Format::Phi4Additive => Some(Quantizer::Ladder(Ladder::new(tables::PHI_ADDITIVE))),
-            Format::PhaseComplex | Format::F32 | Format::F16 | Format::Bf16 | Format::Lossless => None,
-        }
+        let grid = match format {
+            Format::Q8 | Format::Halfpi8 => Grid::Largest(Integers::INT8),
+            Format::Q6 => Grid::Integers(Integers::INT6),
+            Format::Halfpi4 => Grid::Integers(Integers::INT4),
+            Format::Halfpi2 => Grid::Integers(Integers::INT2),
+            Format::Ternary | Format::TernaryDense => Grid::Ternary(Integers::TERNARY),
+            Format::Phi4 => Grid::Ladder8(Ladder::new(&tables::PHI)),
+            Format::Phi4Additive => Grid::Ladder8(Ladder::new(&tables::PHI_ADDITIVE)),
+            Format::Phi5 => Grid::Ladder16(Ladder::new(&tables::PHI5)),
+            Format::PhaseT1
+            | Format::PhaseT2
+            | Format::PhaseComplex
+            | Format::PhaseMagnitude
+            | Format::PhaseAxis
+            | Format::F32
+            | Format::F16
+            | Format::Bf16
+            | Format::Lossless => return None,
+        };
+        Some(Quantizer::Grid(grid))
     }
 
-    pub(super) fn codes(&self) -> Codes {
+    /// Chooses the codes of a group of finite weights in rows that share codes, one row after another, and the scale of
+    /// each row, unless it is given. Scales are of type `ty`.
+    fn quantize(&self, weights: &[f32], ty: ScaleType, given: Option<f32>, codes: &mut [u16], scales: &mut [f32]) {
         match self {
-            Quantizer::Int8 => Codes::Int8,
-            Quantizer::Ladder(ladder) => Codes::Codebook4(ladder.table()),
+            Quantizer::Grid(grid) => {
+                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights)));
+                grid.codes(weights, scales[0], codes);
+            }
         }
     }
-
-    /// Chooses the scale of `weights`, which are finite, and fills in their codes. A weight becomes scale * value(code).
-    fn quantize(&self, weights: &[f32], codes: &mut [u8]) -> f16 {
-        match self {
-            Quantizer::Int8 => q8::quantize(weights, codes),
-            Quantizer::Ladder(ladder) => ladder.quantize(weights, codes),
-        }
-    }
-
-    /// The value of a code.
-    fn value(&self, code: u8) -> f32 {
-        match self {
-            Quantizer::Int8 => f32::from(code as i8),
-            Quantizer::Ladder(ladder) => ladder.value(code),
-        }
-    }
-}
-
-/// The nearest f16; what is out of its range becomes its largest value, never infinity.
-fn to_f16(scale: f32) -> f16 {
-    f16::from_f32(scale.min(f16::MAX.to_f32()))
 }
 
 /// A scale's inverse, 0 for the scale of weights that are all 0.
-fn inverse(scale: f16) -> f32 {
-    let scale = scale.to_f32();
-    if scale > 0.0 { 1.0 / scale } else { 0.0 }
+fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 {
+        0.0
+    } else {
+        (1.0 / scale).clamp(f32::MIN, f32::MAX)
+    }
 }
 
 /// Packs a matrix in memory: `weights` is `[rows][cols]`.
@@ -75,31 +78,32 @@ fn inverse(scale: f16) -> f32 {
 /// Returns the bytes of the tensor as a file holds it (header, codes, scales) and what was lost.
 ///
 /// # Errors
-/// [`PackError`](super::PackError) if the format has no codes, the shape does not fit it or a weight is not finite.
+/// [`PackError`] if the format has no codes, the shape does not fit it or a weight is not finite.
 pub fn pack_matrix(
     weights: &[f32],
     (rows, cols): (usize, usize),
     format: Format,
-    group: ScaleGroup,
+    scales: impl Into<Scales>,
     threads: usize,
-) -> Result<(Vec<u8>, Distortion), super::PackError> {
+) -> Result<(Vec<u8>, Distortion), PackError> {
     let name = "the matrix";
-    let shape = |source| super::PackError::Format {
+    let shape = |source| PackError::Format {
         name: name.into(),
         source,
     };
-    let quantizer = Quantizer::new(format).ok_or(super::PackError::NoCodes { format })?;
-    let layout = Layout::new(rows, cols, quantizer.codes(), group, false).map_err(shape)?;
-    if weights.len() != rows * cols {
-        return Err(shape(halfpi_kernels::format::FormatError::Length {
+    if weights.len() != rows.saturating_mul(cols) {
+        return Err(shape(FormatError::Length {
             what: "weights",
-            expected: rows * cols,
+            expected: rows.saturating_mul(cols),
             found: weights.len(),
         }));
     }
     let read = |row: usize, out: &mut [f32]| out.copy_from_slice(&weights[row * cols..][..cols]);
-    let batch = pack_rows(name, &quantizer, &layout, (rows, cols), 0..rows, &read, threads)?;
-    let mut bytes = layout.header().to_vec();
+    let coding = Coding::new((rows, cols), format, scales.into()).map_err(shape)?;
+    let coding = coding.ok_or(PackError::NoCodes { format })?;
+    let tensor_scale = coding.tensor_scale(&read);
+    let batch = pack_rows(name, &coding, tensor_scale, 0..rows, &read, threads)?;
+    let mut bytes = coding.layout.header().to_vec();
     bytes.extend(batch.codes);
     bytes.extend(batch.scales);
     Ok((bytes, batch.distortion))

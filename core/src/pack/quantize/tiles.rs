@@ -1,70 +1,127 @@
-//! Runs a quantizer over the row tiles of a matrix, on several threads.
+//! Runs a quantizer over the rows of a matrix, on several threads.
 
 use std::ops::Range;
 use std::thread;
 
-use halfpi_kernels::format::{Layout, ScaleGroup, TILE_ROWS};
+use halfpi_kernels::format::{FormatError, Layout, Matrix, Packed, TILE_ROWS};
 
-use super::super::{Distortion, PackError};
+use super::super::scales::ScaleType;
+use super::super::{Distortion, Format, PackError, Scales};
 use super::Quantizer;
 
 /// More threads than this are not started, whatever is asked for.
 pub(super) const MAX_THREADS: usize = 256;
 
-/// The packed form of some row tiles.
+/// Writes a row of floats.
+pub(in super::super) type ReadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
+/// How a matrix becomes codes.
+pub(in super::super) struct Coding {
+    pub quantizer: Quantizer,
+    pub layout: Layout,
+    pub scales: Scales,
+}
+
+impl Coding {
+    /// How a matrix of `rows` x `cols` gets a format, or `None` if that has no codes.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the shape does not fit.
+    pub fn new((rows, cols): (usize, usize), format: Format, scales: Scales) -> Result<Option<Self>, FormatError> {
+        let (Some(codes), Some(quantizer)) = (format.codes(), Quantizer::new(format)) else {
+            return Ok(None);
+        };
+        let scales = scales.fitting(cols, codes);
+        let layout = Layout::new(rows, cols, codes, scales.group(), false)?;
+        let layout = match scales {
+            // One scale counts for many weights: its bits are worth having.
+            Scales::Tensor => layout.with_f32_scales(),
+            Scales::Row | Scales::Group(_) => layout,
+        };
+        Ok(Some(Self {
+            quantizer,
+            layout,
+            scales,
+        }))
+    }
+
+    /// The scale of all weights, if they have one in common.
+    pub fn tensor_scale(&self, read: ReadRow<'_>) -> Option<f32> {
+        if self.scales != Scales::Tensor {
+            return None;
+        }
+        let mut weights = vec![0.0; self.layout.rows() * self.layout.cols()];
+        for (row, out) in weights.chunks_exact_mut(self.layout.cols()).enumerate() {
+            read(row, out);
+        }
+        match &self.quantizer {
+            Quantizer::Grid(grid) => Some(grid.scale(&weights)),
+        }
+    }
+}
+
+/// The packed form of some rows.
 pub(in super::super) struct Batch {
     pub codes: Vec<u8>,
     pub scales: Vec<u8>,
     pub distortion: Distortion,
 }
 
-/// Packs rows `range` of a matrix of `rows` x `cols` weights. The range begins at a tile and ends at one, or at the last
-/// row. `read` writes a row of floats.
+/// Packs rows `range` of a matrix. The range begins at a unit of the layout and ends at one, or at the last row.
 pub(in super::super) fn pack_rows(
     name: &str,
-    quantizer: &Quantizer,
-    layout: &Layout,
-    (rows, cols): (usize, usize),
+    coding: &Coding,
+    tensor_scale: Option<f32>,
     range: Range<usize>,
-    read: &(dyn Fn(usize, &mut [f32]) + Sync),
+    read: ReadRow<'_>,
     threads: usize,
 ) -> Result<Batch, PackError> {
-    let scales_per_row = layout.scale_groups();
-    let group = cols / scales_per_row;
-    let scales = if scales_per_row == 1 {
-        ScaleGroup::Row
-    } else {
-        ScaleGroup::Columns(group)
-    };
-    let tile = Layout::new(TILE_ROWS, cols, layout.codes(), scales, false).map_err(|source| PackError::Format {
+    let layout = &coding.layout;
+    let unit = Layout::new(
+        layout.unit_rows(),
+        layout.cols(),
+        layout.codes(),
+        layout.scale_group(),
+        false,
+    );
+    let unit = unit.map_err(|source| PackError::Format {
         name: name.to_owned(),
         source,
     })?;
     let worker = Worker {
         name,
-        quantizer,
-        tile,
-        group,
-        cols,
-        end: rows.min(range.end),
+        quantizer: &coding.quantizer,
+        ty: if layout.has_f32_scales() {
+            ScaleType::F32
+        } else {
+            ScaleType::F16
+        },
+        unit: if layout.has_f32_scales() {
+            unit.with_f32_scales()
+        } else {
+            unit
+        },
+        tensor_scale,
+        end: layout.rows().min(range.end),
         read,
     };
 
-    let tiles = range.len().div_ceil(TILE_ROWS);
-    let mut codes = vec![0; tiles * tile.codes_bytes()];
-    let mut scales = vec![0; tiles * tile.scales_bytes()];
-    // One entry a tile, summed in order: the figures do not depend on the number of threads.
-    let mut distortions = vec![Distortion::default(); tiles];
-    let share = tiles.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
+    let unit_rows = layout.unit_rows();
+    let units = range.len().div_ceil(unit_rows);
+    let mut codes = vec![0; units * worker.unit.codes_bytes()];
+    let mut scales = vec![0; units * worker.unit.scales_bytes()];
+    // One entry a unit, summed in order: the figures do not depend on the number of threads.
+    let mut distortions = vec![Distortion::default(); units];
+    let share = units.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
     thread::scope(|scope| {
         let parts = codes
-            .chunks_mut(share * tile.codes_bytes())
-            .zip(scales.chunks_mut(share * tile.scales_bytes()))
+            .chunks_mut(share * worker.unit.codes_bytes())
+            .zip(scales.chunks_mut(share * worker.unit.scales_bytes()))
             .zip(distortions.chunks_mut(share));
         let threads: Vec<_> = parts
             .enumerate()
             .map(|(part, ((codes, scales), distortions))| {
-                let first = range.start + part * share * TILE_ROWS;
+                let first = range.start + part * share * unit_rows;
                 let worker = &worker;
                 scope.spawn(move || worker.run(first, codes, scales, distortions))
             })
@@ -84,17 +141,17 @@ pub(in super::super) fn pack_rows(
 struct Worker<'a> {
     name: &'a str,
     quantizer: &'a Quantizer,
-    /// The layout of one tile alone.
-    tile: Layout,
-    group: usize,
-    cols: usize,
+    ty: ScaleType,
+    /// The layout of one unit alone.
+    unit: Layout,
+    tensor_scale: Option<f32>,
     /// Rows from here on are padding.
     end: usize,
-    read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+    read: ReadRow<'a>,
 }
 
 impl Worker<'_> {
-    /// Packs whole tiles from row `first` on.
+    /// Packs whole units from row `first` on.
     fn run(
         &self,
         first: usize,
@@ -102,55 +159,75 @@ impl Worker<'_> {
         scales: &mut [u8],
         distortions: &mut [Distortion],
     ) -> Result<(), PackError> {
-        let mut weights = vec![0.0; self.cols];
-        let mut row_codes = vec![0; self.cols];
-        let tiles = codes
-            .chunks_exact_mut(self.tile.codes_bytes())
-            .zip(scales.chunks_exact_mut(self.tile.scales_bytes()));
-        for (index, ((codes, scales), distortion)) in tiles.zip(distortions).enumerate() {
-            let first = first + index * TILE_ROWS;
-            for row in first..self.end.min(first + TILE_ROWS) {
-                (self.read)(row, &mut weights);
+        let (rows, cols) = (self.unit.rows(), self.unit.cols());
+        let (mut weights, mut stored) = (vec![0.0; rows * cols], vec![0.0; cols]);
+        let mut bytes = vec![0; self.unit.bytes()];
+        let units = codes
+            .chunks_exact_mut(self.unit.codes_bytes())
+            .zip(scales.chunks_exact_mut(self.unit.scales_bytes()))
+            .zip(distortions)
+            .zip((first..).step_by(rows));
+        for (((codes, scales), distortion), first) in units {
+            let present = rows.min(self.end - first);
+            weights[present * cols..].fill(0.0);
+            for (i, weights) in weights.chunks_exact_mut(cols).take(present).enumerate() {
+                (self.read)(first + i, weights);
                 if !weights.iter().all(|weight| weight.is_finite()) {
                     return Err(PackError::NotFinite {
                         name: self.name.to_owned(),
-                        row,
+                        row: first + i,
                     });
                 }
-                self.row(row - first, &weights, &mut row_codes, codes, scales, distortion)?;
+            }
+            bytes.fill(0);
+            self.unit(&weights, present, &mut bytes).map_err(self.error())?;
+            let (unit_codes, unit_scales) = bytes.split_at(codes.len());
+            codes.copy_from_slice(unit_codes);
+            scales.copy_from_slice(unit_scales);
+            let packed = Matrix::Packed(Packed::new(self.unit, &bytes).map_err(self.error())?);
+            for (row, weights) in weights.chunks_exact(cols).take(present).enumerate() {
+                packed.dequantize_row(row, &mut stored).map_err(self.error())?;
+                for (&weight, &stored) in weights.iter().zip(&stored) {
+                    distortion.add(weight, stored);
+                }
             }
         }
         Ok(())
     }
 
-    /// Packs one row of a tile.
-    fn row(
-        &self,
-        lane: usize,
-        weights: &[f32],
-        row_codes: &mut [u8],
-        codes: &mut [u8],
-        scales: &mut [u8],
-        distortion: &mut Distortion,
-    ) -> Result<(), PackError> {
-        let groups = weights
-            .chunks_exact(self.group)
-            .zip(row_codes.chunks_exact_mut(self.group));
-        for (group, (weights, row_codes)) in groups.enumerate() {
-            let scale = self.quantizer.quantize(weights, row_codes);
-            let at = self.tile.scale_position(lane, group * self.group);
-            scales[at..at + 2].copy_from_slice(&scale.to_le_bytes());
-            let scale = scale.to_f32();
-            for (weight, &code) in weights.iter().zip(&*row_codes) {
-                distortion.add(*weight, scale * self.quantizer.value(code));
-            }
+    fn error(&self) -> impl Fn(FormatError) -> PackError {
+        |source| PackError::Format {
+            name: self.name.to_owned(),
+            source,
         }
-        for (col, &code) in row_codes.iter().enumerate() {
-            let written = self.tile.write_code(codes, lane, col, code.into());
-            written.map_err(|source| PackError::Format {
-                name: self.name.to_owned(),
-                source,
-            })?;
+    }
+
+    /// Packs the rows of a unit, of which `present` exist, into zeroed bytes.
+    fn unit(&self, weights: &[f32], present: usize, bytes: &mut [u8]) -> Result<(), FormatError> {
+        let cols = self.unit.cols();
+        let group = cols / self.unit.scale_groups();
+        // Rows that share codes are a tile apart.
+        let together = self.unit.rows() / TILE_ROWS;
+        let (mut part, mut part_codes) = (vec![0.0; together * group], vec![0; together * group]);
+        let mut part_scales = vec![0.0; together];
+        let (codes, scales) = bytes.split_at_mut(self.unit.codes_bytes());
+        for lane in 0..present.min(TILE_ROWS) {
+            for first in (0..cols).step_by(group) {
+                for (j, part) in part.chunks_exact_mut(group).enumerate() {
+                    let at = (j * TILE_ROWS + lane) * cols + first;
+                    part.copy_from_slice(&weights[at..at + group]);
+                }
+                let quantizer = self.quantizer;
+                quantizer.quantize(&part, self.ty, self.tensor_scale, &mut part_codes, &mut part_scales);
+                let rows = (lane..present).step_by(TILE_ROWS);
+                for ((row, part_codes), &scale) in rows.zip(part_codes.chunks_exact(group)).zip(&part_scales) {
+                    let at = self.unit.scale_position(row, first);
+                    self.ty.write(scale, &mut scales[at..]);
+                    for (col, &code) in (first..).zip(part_codes) {
+                        self.unit.write_code(codes, row, col, code)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -1,0 +1,63 @@
+//! Codes that belong to one weight each.
+
+use super::integers::Integers;
+use super::ladder::Ladder;
+use super::search::search;
+use super::{inverse, ternary};
+
+/// What codes stand for, and how the scale is chosen.
+pub(in super::super) enum Grid {
+    /// Integers, the largest weight at the largest one.
+    Largest(Integers),
+    /// Integers with the scale of least squared error.
+    Integers(Integers),
+    /// -1, 0, 1 with the scale of least squared error.
+    Ternary(Integers),
+    /// Eight magnitudes and a sign, with the scale of least squared error.
+    Ladder8(Ladder<8>),
+    /// Sixteen magnitudes and a sign, with the scale of least squared error.
+    Ladder16(Ladder<16>),
+}
+
+impl Grid {
+    /// The scale for weights that share one; 0 if they are all 0.
+    pub(in super::super) fn scale(&self, weights: &[f32]) -> f32 {
+        match self {
+            Grid::Largest(integers) => {
+                let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+                largest / integers.value(integers.code(f32::MAX))
+            }
+            Grid::Integers(integers) => search(integers, weights),
+            Grid::Ternary(_) => ternary::best_scale(weights),
+            Grid::Ladder8(ladder) => search(ladder, weights),
+            Grid::Ladder16(ladder) => search(ladder, weights),
+        }
+    }
+
+    /// The code of the value nearest to `x`, a weight divided by its scale.
+    pub(in super::super) fn code(&self, x: f32) -> u16 {
+        match self {
+            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.code(x),
+            Grid::Ladder8(ladder) => ladder.code(x),
+            Grid::Ladder16(ladder) => ladder.code(x),
+        }
+    }
+
+    /// What a code stands for: a weight divided by its scale.
+    #[expect(dead_code, reason = "for quantizers that pass errors on")]
+    pub(in super::super) fn value(&self, code: u16) -> f32 {
+        match self {
+            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.value(code),
+            Grid::Ladder8(ladder) => ladder.value(code),
+            Grid::Ladder16(ladder) => ladder.value(code),
+        }
+    }
+
+    /// The nearest codes of weights with this scale.
+    pub(super) fn codes(&self, weights: &[f32], scale: f32, codes: &mut [u16]) {
+        let inverse = inverse(scale);
+        for (code, weight) in codes.iter_mut().zip(weights) {
+            *code = self.code(weight * inverse);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The scale of least squared error.
+//!
+//! For a given choice of levels l the best scale is Σwl / Σl², and it leaves the error Σw² - (Σwl)² / Σl². So a range of
+//! scales is tried for the levels that they lead to, the one with the largest (Σwl)² / Σl² wins, and its scale is then
+//! refined as in Lloyd's algorithm (Lloyd 1982).
+
+/// Neighbouring scales that are tried differ by this factor.
+const STEP: f32 = 1.04;
+/// Refinements of the best scale.
+const ROUNDS: usize = 2;
+/// Weights are taken by so many at a time, with as many sums: groups are multiples of 32.
+const LANES: usize = 8;
+/// Weights whose sums are f32.
+const RUN: usize = 1 << 12;
+
+/// Values that weights, divided by their scale, are rounded to.
+pub(super) trait Levels {
+    /// The level of the largest magnitude.
+    fn top(&self) -> f32;
+
+    /// Whether each level's opposite is one too.
+    fn is_symmetric(&self) -> bool;
+
+    /// The level nearest to `x`.
+    fn nearest(&self, x: f32) -> f32;
+}
+
+/// What a scale leads to: the sums of weight times level and of level squared.
+#[derive(Clone, Copy, Default)]
+struct Fit {
+    dot: f64,
+    norm: f64,
+}
+
+impl Fit {
+    /// The levels that a scale leads to.
+    fn new(levels: &impl Levels, weights: &[f32], inverse: f32) -> Self {
+        let mut fit = Fit::default();
+        for weights in weights.chunks(RUN) {
+            let mut dot = [0f32; LANES];
+            let mut norm = [0f32; LANES];
+            for weights in weights.as_chunks::<LANES>().0 {
+                for lane in 0..LANES {
+                    let level = levels.nearest(weights[lane] * inverse);
+                    dot[lane] += weights[lane] * level;
+                    norm[lane] += level * level;
+                }
+            }
+            fit.dot += f64::from(dot.iter().sum::<f32>());
+            fit.norm += f64::from(norm.iter().sum::<f32>());
+        }
+        fit
+    }
+
+    /// How much of Σw² the best scale for these levels explains.
+    fn explained(self) -> f64 {
+        self.dot * self.best_scale()
+    }
+
+    fn best_scale(self) -> f64 {
+        if self.norm > 0.0 { self.dot / self.norm } else { 0.0 }
+    }
+}
+
+/// The scale of least squared error for `weights`, nearly; 0 if they are all 0. It is negative where that suits the
+/// levels better.
+pub(super) fn search(levels: &impl Levels, weights: &[f32]) -> f32 {
+    let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+    if largest == 0.0 {
+        return 0.0;
+    }
+    // Below, scales are counted in units of the one that puts the largest weight at the top level.
+    let unit = largest / levels.top().abs();
+    let mean_square = weights.iter().map(|&w| (w / largest) * (w / largest)).sum::<f32>() / weights.len() as f32;
+    // From a scale at which the largest weight is well inside the levels down to one that cuts off everything above the
+    // standard deviation: the best one for long-tailed rows is far below the largest weight. Few levels reach less far.
+    let last = mean_square.sqrt().min(0.7);
+    let signs = if levels.is_symmetric() { 1 } else { 2 };
+    let mut best: Option<Fit> = None;
+    let mut relative = 1.25;
+    while relative > last {
+        let inverse = 1.0 / (relative * unit);
+        for inverse in [inverse, -inverse].into_iter().take(signs) {
+            let fit = Fit::new(levels, weights, inverse);
+            if best.is_none_or(|best| fit.explained() > best.explained()) {
+                best = Some(fit);
+            }
+        }
+        relative /= STEP;
+    }
+    let Some(mut best) = best else { return 0.0 };
+    for _ in 0..ROUNDS {
+        best = Fit::new(levels, weights, 1.0 / best.best_scale() as f32);
+    }
+    best.best_scale() as f32
+}
