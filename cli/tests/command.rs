@@ -464,8 +464,8 @@ fn bench_measures_models_and_kernels() {
 
     let kernels = json(&["bench", "kernels", "--backend", "scalar", "--shape", "48x64", "--json"]);
     let kernels = kernels.as_array().unwrap();
-    // Five formats, one position and 64, cold and hot.
-    assert_eq!(kernels.len(), 20);
+    // 18 formats, one position and 64, cold and hot.
+    assert_eq!(kernels.len(), 72);
     for kernel in kernels {
         for key in [
             "columns_n",
@@ -560,7 +560,7 @@ fn errors_say_what_to_do() {
         ),
         (&["bench"], 2, "--shape"),
         (&["bench", "kernels", "--backend", "abacus"], 1, "scalar"),
-        (&["bench", "kernels", "--shape", "10x10"], 2, "multiple of 32"),
+        (&["bench", "kernels", "--shape", "10x10"], 2, "multiple of 64"),
         (&["dance"], 2, "dance"),
     ];
     for (args, code, needle) in cases {

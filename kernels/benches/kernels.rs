@@ -1,4 +1,4 @@
-//! How fast each backend is on one thread: `cargo bench -p halfpi-kernels [-- BACKEND…]`.
+//! How fast each backend is on one thread: `cargo bench -p halfpi-kernels [-- BACKEND|FORMAT…]`.
 //!
 //! Products with one position read each matrix of a pool larger than any cache once, so they show how near the memory
 //! they come. Products with 64 positions show the arithmetic. Every round runs all backends one after the other, and
@@ -76,20 +76,44 @@ fn floats(n: usize) -> Vec<f32> {
     bytes(n).into_iter().map(|byte| f32::from(byte) / 64.0 - 1.0).collect()
 }
 
-fn products(clock: &Clock, backends: &[Backend]) {
-    let layout = |codes, minima| Layout::new(ROWS, COLS, codes, ScaleGroup::Columns(32), minima).unwrap();
-    let packed = [
-        ("8 bits", layout(Codes::Int8, false)),
-        ("4 bits", layout(Codes::Codebook4(tables::Q4_0), false)),
-        ("4 bits and minima", layout(Codes::Codebook4(tables::Q4_1), true)),
+/// A packed format and how the activations that meet it are quantized.
+type Format = (&'static str, Codes, ScaleGroup, Quantization);
+
+/// Those of models trained with their weights, with a scale a row, and those of models trained in floats.
+fn formats() -> Vec<Format> {
+    let rows = [
+        ("ternary", Codes::Codebook2(tables::TERNARY)),
+        ("ternary-dense", Codes::Trits),
+        ("phase-t1", Codes::PhasePair { stages: 1 }),
+        ("phase-t2", Codes::PhasePair { stages: 2 }),
+        ("phase-axis", Codes::PhaseAxis { magnitudes: false }),
     ];
+    let groups = [
+        ("phase-magnitude", Codes::PhaseAxis { magnitudes: true }),
+        ("phi4", Codes::Codebook4(tables::PHI)),
+        ("phi5", Codes::Codebook5(core::array::from_fn(|i| 7 * i as i8 - 100))),
+        ("q6", Codes::Int6),
+        ("q8", Codes::Int8),
+    ];
+    let rows = rows.map(|(name, codes)| (name, codes, ScaleGroup::Row, Quantization::Row));
+    let groups = groups.map(|(name, codes)| (name, codes, ScaleGroup::Columns(32), Quantization::Group));
+    let complex = (
+        "phase-complex",
+        Codes::PhaseComplex,
+        ScaleGroup::Row,
+        Quantization::Halves,
+    );
+    rows.into_iter().chain([complex]).chain(groups).collect()
+}
+
+fn products(clock: &Clock, backends: &[Backend], wanted: &dyn Fn(&str) -> bool) {
     let pool = bytes(POOL_BYTES);
     let x = floats(POSITIONS * COLS);
     let mut out = vec![0.0; POSITIONS * ROWS];
     let groups = x.len() / 32;
     let (mut codes, mut scales) = (vec![0; x.len()], vec![0.0; groups]);
     let (mut sums, mut running_sums) = (vec![0.0; groups], vec![0; groups]);
-    let mut run = |backend: Backend, weights: &[Matrix<'_>], positions: usize| {
+    let mut run = |backend: Backend, quantization, weights: &[Matrix<'_>], positions: usize| {
         let floats = &x[..positions * COLS];
         let mut rows = Int8RowsMut {
             codes: &mut codes,
@@ -97,7 +121,7 @@ fn products(clock: &Clock, backends: &[Backend]) {
             sums: &mut sums,
             running_sums: &mut running_sums,
         };
-        let int8 = rows.quantize(backend, Quantization::Group, floats, COLS).unwrap();
+        let int8 = rows.quantize(backend, quantization, floats, COLS).unwrap();
         let x = Activations {
             floats,
             int8: Some(int8),
@@ -109,36 +133,30 @@ fn products(clock: &Clock, backends: &[Backend]) {
             }
         })
     };
-    let mut kinds: Vec<(&str, Vec<Matrix<'_>>)> = Vec::new();
-    for (name, layout) in packed {
-        let copies = pool.chunks_exact(layout.bytes());
-        kinds.push((
-            name,
-            copies
-                .map(|data| Matrix::Packed(Packed::new(layout, data).unwrap()))
-                .collect(),
-        ));
+    let mut kinds: Vec<(&str, Quantization, Vec<Matrix<'_>>)> = Vec::new();
+    for (name, codes, scales, quantization) in formats() {
+        let layout = Layout::new(ROWS, COLS, codes, scales, false).unwrap();
+        let copies = pool.chunks_exact(layout.bytes().next_multiple_of(64));
+        let views = copies.map(|copy| Packed::new(layout, &copy[..layout.bytes()]).unwrap());
+        kinds.push((name, quantization, views.map(Matrix::Packed).collect()));
     }
     for (name, float) in [("f16", Float::F16), ("f32", Float::F32)] {
         let copies = pool.chunks_exact(ROWS * COLS * float.bytes());
-        kinds.push((
-            name,
-            copies
-                .map(|data| Matrix::Dense(Dense::new(ROWS, COLS, float, data).unwrap()))
-                .collect(),
-        ));
+        let views = copies.map(|copy| Dense::new(ROWS, COLS, float, copy).unwrap());
+        kinds.push((name, Quantization::Group, views.map(Matrix::Dense).collect()));
     }
-    for (name, weights) in &kinds {
+    kinds.retain(|(name, ..)| wanted(name));
+    for (name, quantization, weights) in &kinds {
         let read = (weights.len() * weights[0].bytes()) as f64 / 1e9;
         show(&format!("{name}, 1 position"), backends, read, "GB/s", |backend| {
-            run(backend, weights, 1)
+            run(backend, *quantization, weights, 1)
         });
     }
-    for (name, weights) in &kinds {
+    for (name, quantization, weights) in &kinds {
         let work = (ROWS * COLS * POSITIONS) as f64 / 1e9;
         let name = format!("{name}, {POSITIONS} positions");
         show(&name, backends, work, "GMAC/s", |backend| {
-            run(backend, &weights[..1], POSITIONS)
+            run(backend, *quantization, &weights[..1], POSITIONS)
         });
     }
 }
@@ -176,17 +194,21 @@ fn attentions(clock: &Clock, backends: &[Backend]) {
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |backend: &Backend| named.is_empty() || named.iter().any(|name| name == backend.name());
-    let backends: Vec<Backend> = Backend::available().filter(wanted).collect();
-    if backends.is_empty() {
-        eprintln!(
-            "no such backend here; there are {:?}",
-            Backend::available().collect::<Vec<_>>()
-        );
+    let (names, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|name| Backend::from_name(name).is_some());
+    let chosen = |backend: &Backend| names.is_empty() || names.iter().any(|name| name == backend.name());
+    let backends: Vec<Backend> = Backend::available().filter(chosen).collect();
+    let wanted = |name: &str| others.is_empty() || others.iter().any(|other| other == name);
+    let kinds = formats().into_iter().map(|(name, ..)| name);
+    let kinds: Vec<&str> = kinds.chain(["f16", "f32", "attention"]).collect();
+    if let Some(unknown) = others.iter().find(|name| !kinds.contains(&name.as_str())) {
+        let backends = Backend::available().map(Backend::name).collect::<Vec<_>>();
+        eprintln!("{unknown}: the backends are {backends:?}, the formats {kinds:?}");
         std::process::exit(2);
     }
     let clock = Clock { start: Instant::now() };
     println!("{ROWS} x {COLS}, one thread, medians of {ROUNDS} rounds");
-    products(&clock, &backends);
-    attentions(&clock, &backends);
+    products(&clock, &backends, &wanted);
+    if wanted("attention") {
+        attentions(&clock, &backends);
+    }
 }

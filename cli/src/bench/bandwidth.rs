@@ -20,12 +20,17 @@ pub struct ReadLoop {
     buffer: MmapMut,
 }
 
+/// Memory of large pages where the system has them, as weights are in.
+pub fn large_pages(bytes: usize) -> io::Result<MmapMut> {
+    let buffer = MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    let _ = buffer.advise(memmap2::Advice::HugePage);
+    Ok(buffer)
+}
+
 impl ReadLoop {
     pub fn new() -> io::Result<Self> {
-        let mut buffer = MmapMut::map_anon(BUFFER_BYTES)?;
-        // As the weights have it.
-        #[cfg(target_os = "linux")]
-        let _ = buffer.advise(memmap2::Advice::HugePage);
+        let mut buffer = large_pages(BUFFER_BYTES)?;
         // Untouched pages are all the same zero page, which stays in the cache.
         buffer.fill(1);
         Ok(ReadLoop { buffer })

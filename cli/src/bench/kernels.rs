@@ -8,34 +8,38 @@ use halfpi_kernels::ops::{Activations, Int8RowsMut, Product, Quantization, matmu
 use halfpi_kernels::{Backend, Parallel};
 use serde::Serialize;
 
-use super::bandwidth::ReadLoop;
+use super::bandwidth::{ReadLoop, large_pages};
 use crate::output::{Outcome, print, print_json, table};
 use crate::progress;
 
-/// Rows and columns: feed-forward of SmolLM2-135M, attention and feed-forward of BitNet-2B4T.
-const SHAPES: [(usize, usize); 3] = [(1536, 576), (2560, 2560), (6912, 2560)];
-/// Positions: decoding and prefill.
-const COLUMNS: [usize; 2] = [1, 64];
-/// Weights that a cold measurement goes through: more than caches hold.
-const POOL_BYTES: usize = 256 << 20;
 /// Columns that share a scale, in weights and activations.
 const GROUP: usize = 32;
+/// Positions: decoding and prefill.
+const COLUMNS: [usize; 2] = [1, 64];
+/// Bytes that a cold measurement goes through: more than caches hold.
+const POOL_BYTES: usize = 256 << 20;
 /// The best of this many rounds counts, each of at least this many seconds.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const ROUND_SECONDS: f64 = 0.03;
+/// What takes longer is measured once.
+const SLOW_SECONDS: f64 = 0.3;
 
 /// Time the matrix products of every backend
 ///
 /// Cold products read a matrix that is not in the cache, as decoding does; hot ones read the same one again and again.
+/// The bandwidth is the best that a plain loop reached during the run.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  halfpi bench kernels --backend scalar --json")]
+#[command(after_help = "Example:\n  halfpi bench kernels --format ternary --format ternary-dense --backend avx2")]
 pub struct Args {
-    /// Only this backend [default: all that run here]
+    /// Only this format (can be given several times) [default: all]
+    #[arg(long, value_name = "NAME", value_parser = FORMATS.map(|(name, _)| name))]
+    format: Vec<String>,
+    /// Only this backend (can be given several times) [default: all that run here]
     #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
-    /// Only matrices of this shape [default: those of SmolLM2-135M and BitNet-2B4T]
-    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = parse_shape)]
-    shape: Option<(usize, usize)>,
+    backend: Vec<String>,
+    /// Matrices of this shape; the default is the feed-forward of BitNet-2B4T
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = parse_shape, default_value = "6912x2560")]
+    shape: (usize, usize),
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
@@ -61,35 +65,84 @@ struct Measurement {
     bandwidth_fraction: f64,
 }
 
-/// How matrices are stored, by the names of `halfpi pack` and GGUF.
+/// How a matrix is stored, and how the activations that meet it are quantized.
 #[derive(Clone, Copy)]
 enum Storage {
-    Packed { codes: Codes, minima: bool },
+    Packed {
+        codes: Codes,
+        scales: ScaleGroup,
+        minima: bool,
+        activations: Quantization,
+    },
     Dense(Float),
 }
 
-const FORMATS: [(&str, Storage); 5] = [
+/// For models trained in floats: a scale for every group of weights and of activations.
+const fn grouped(codes: Codes) -> Storage {
+    Storage::Packed {
+        codes,
+        scales: ScaleGroup::Columns(GROUP),
+        minima: false,
+        activations: Quantization::Group,
+    }
+}
+
+/// For models trained with these weights: a scale for every row of weights and of activations.
+const fn by_row(codes: Codes) -> Storage {
+    Storage::Packed {
+        codes,
+        scales: ScaleGroup::Row,
+        minima: false,
+        activations: Quantization::Row,
+    }
+}
+
+/// √φ: 16 magnitudes of either sign. (Which ones does not matter for speed.)
+const LEVELS: [i8; 32] = {
+    let mut levels = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        levels[i] = 8 * i as i8 + 7;
+        levels[i + 16] = -levels[i];
+        i += 1;
+    }
+    levels
+};
+
+/// By the names of `halfpi pack` and GGUF. `-row` has one scale a row instead of one a group.
+const FORMATS: [(&str, Storage); 18] = [
+    ("ternary", by_row(Codes::Codebook2(tables::TERNARY))),
+    ("ternary-dense", by_row(Codes::Trits)),
+    ("ternary-g32", grouped(Codes::Codebook2(tables::TERNARY))),
+    ("phase-t1", by_row(Codes::PhasePair { stages: 1 })),
+    ("phase-t2", by_row(Codes::PhasePair { stages: 2 })),
+    ("phase-axis", by_row(Codes::PhaseAxis { magnitudes: false })),
+    ("phase-magnitude", grouped(Codes::PhaseAxis { magnitudes: true })),
     (
-        "q8",
+        "phase-complex",
         Storage::Packed {
-            codes: Codes::Int8,
+            codes: Codes::PhaseComplex,
+            scales: ScaleGroup::Row,
             minima: false,
+            activations: Quantization::Halves,
         },
     ),
-    (
-        "phi4",
-        Storage::Packed {
-            codes: Codes::Codebook4(tables::PHI),
-            minima: false,
-        },
-    ),
+    ("phi4", grouped(Codes::Codebook4(tables::PHI))),
+    ("phi4-row", by_row(Codes::Codebook4(tables::PHI))),
+    ("phi5", grouped(Codes::Codebook5(LEVELS))),
     (
         "q4_1",
         Storage::Packed {
             codes: Codes::Codebook4(tables::Q4_1),
+            scales: ScaleGroup::Columns(GROUP),
             minima: true,
+            activations: Quantization::Group,
         },
     ),
+    ("q6", grouped(Codes::Int6)),
+    ("q6-row", by_row(Codes::Int6)),
+    ("q8", grouped(Codes::Int8)),
+    ("q8-row", by_row(Codes::Int8)),
     ("f16", Storage::Dense(Float::F16)),
     ("f32", Storage::Dense(Float::F32)),
 ];
@@ -99,60 +152,71 @@ fn parse_shape(text: &str) -> Result<(usize, usize), String> {
         .split_once('x')
         .and_then(|(rows, cols)| Some((rows.parse().ok()?, cols.parse().ok()?)));
     match shape {
-        Some((rows @ 1..=65536, cols @ 1..=65536)) if cols % GROUP == 0 && rows * cols * 4 <= POOL_BYTES => {
+        Some((rows @ 1..=65536, cols @ 1..=65536))
+            if rows % 2 == 0 && cols % (2 * GROUP) == 0 && rows * cols * 4 <= POOL_BYTES =>
+        {
             Ok((rows, cols))
         }
         _ => Err(format!(
-            "must be like 2560x2560, columns a multiple of {GROUP}, at most 64 M weights"
+            "must be like 6912x2560: rows even, columns a multiple of {}, at most 64 M weights",
+            2 * GROUP
         )),
     }
 }
 
+fn backend(name: &str) -> Outcome<Backend> {
+    Ok(Backend::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Backend::available().map(Backend::name).collect();
+        format!("backend {name:?} does not run here; these do: {}", names.join(", "))
+    })?)
+}
+
 pub fn run(args: &Args) -> Outcome {
-    let shapes = args.shape.map_or(SHAPES.to_vec(), |shape| vec![shape]);
-    let backends: Vec<Backend> = match &args.backend {
-        Some(name) => vec![Backend::from_name(name).ok_or_else(|| {
-            let names: Vec<&str> = Backend::available().map(Backend::name).collect();
-            format!("backend {name:?} does not run here; these do: {}", names.join(", "))
-        })?],
-        None => Backend::available().collect(),
+    let (rows, cols) = args.shape;
+    let backends: Vec<Backend> = if args.backend.is_empty() {
+        Backend::available().collect()
+    } else {
+        args.backend.iter().map(|name| backend(name)).collect::<Outcome<_>>()?
     };
+    let wanted = |name: &str| args.format.is_empty() || args.format.iter().any(|wanted| wanted == name);
+    let formats: Vec<_> = FORMATS.into_iter().filter(|(name, _)| wanted(name)).collect();
     let threads = Pool::new(args.threads.into());
-    let bandwidth = ReadLoop::new()?.bytes_per_second(&threads);
-    let pool = pattern(POOL_BYTES);
-    let bar = progress::bar(
-        (SHAPES.len() * FORMATS.len() * COLUMNS.len() * backends.len()) as u64,
-        "kernels",
-    );
+    let read_loop = ReadLoop::new()?;
+    let mut bandwidth: f64 = 0.0;
+    let mut pool = large_pages(POOL_BYTES)?;
+    fill(&mut pool);
+    let bar = progress::bar((formats.len() * COLUMNS.len() * backends.len()) as u64, "kernels");
     let mut measurements = Vec::new();
-    for (rows, cols) in shapes {
-        for (format, storage) in FORMATS {
-            let matrices = matrices(&pool, rows, cols, storage)?;
-            for columns_n in COLUMNS {
-                let mut input = Input::new(rows, cols, columns_n);
-                for &backend in &backends {
-                    for (cache, matrices) in [("cold", &matrices[..]), ("hot", &matrices[..1])] {
-                        let seconds = input.seconds(backend, &threads, matrices)?;
-                        let (weights, size) = ((rows * cols) as f64, matrices[0].bytes() as f64);
-                        measurements.push(Measurement {
-                            kernel: if columns_n == 1 { "matvec" } else { "matmul" },
-                            format,
-                            backend: backend.name(),
-                            rows,
-                            cols,
-                            columns_n,
-                            cache,
-                            bits_per_weight: size * 8.0 / weights,
-                            nanoseconds: seconds * 1e9,
-                            weights_per_second: weights * columns_n as f64 / seconds,
-                            bytes_per_second: size / seconds,
-                            bandwidth_fraction: size / seconds / bandwidth,
-                        });
-                    }
-                    bar.inc(1);
+    for (format, storage) in formats {
+        let matrices = matrices(&pool, rows, cols, storage)?;
+        for columns_n in COLUMNS {
+            let mut input = Input::new(rows, cols, columns_n);
+            for &backend in &backends {
+                bandwidth = read_loop.bytes_per_second(&threads).max(bandwidth);
+                for (cache, matrices) in [("cold", &matrices[..]), ("hot", &matrices[..1])] {
+                    let seconds = input.seconds(backend, &threads, storage, matrices)?;
+                    let (weights, size) = ((rows * cols) as f64, matrices[0].bytes() as f64);
+                    measurements.push(Measurement {
+                        kernel: if columns_n == 1 { "matvec" } else { "matmul" },
+                        format,
+                        backend: backend.name(),
+                        rows,
+                        cols,
+                        columns_n,
+                        cache,
+                        bits_per_weight: size * 8.0 / weights,
+                        nanoseconds: seconds * 1e9,
+                        weights_per_second: weights * columns_n as f64 / seconds,
+                        bytes_per_second: size / seconds,
+                        bandwidth_fraction: 0.0,
+                    });
                 }
+                bar.inc(1);
             }
         }
+    }
+    for measurement in &mut measurements {
+        measurement.bandwidth_fraction = measurement.bytes_per_second / bandwidth;
     }
     bar.finish_and_clear();
     if args.json {
@@ -163,20 +227,21 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Bytes without a pattern, of which any two or four make a float of ordinary size.
-fn pattern(length: usize) -> Vec<u8> {
+fn fill(bytes: &mut [u8]) {
     let mut state = 1u32;
-    let mut next = || {
+    for byte in bytes {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8 & 0x83 | 0x38
-    };
-    (0..length).map(|_| next()).collect()
+        *byte = (state >> 24) as u8 & 0x83 | 0x38;
+    }
 }
 
 /// As many matrices as the pool holds.
 fn matrices(pool: &[u8], rows: usize, cols: usize, storage: Storage) -> Outcome<Vec<Matrix<'_>>> {
     match storage {
-        Storage::Packed { codes, minima } => {
-            let layout = Layout::new(rows, cols, codes, ScaleGroup::Columns(GROUP), minima)?;
+        Storage::Packed {
+            codes, scales, minima, ..
+        } => {
+            let layout = Layout::new(rows, cols, codes, scales, minima)?;
             // Each begins at a cache line, as in a file.
             let copies = pool.chunks_exact(layout.bytes().next_multiple_of(64));
             copies
@@ -207,12 +272,11 @@ impl Input {
     fn new(rows: usize, cols: usize, positions: usize) -> Self {
         let length = cols * positions;
         let groups = length / GROUP;
+        let mut bytes = vec![0; length];
+        fill(&mut bytes);
         Input {
             cols,
-            floats: pattern(length)
-                .into_iter()
-                .map(|byte| f32::from(byte) / 64.0 - 1.0)
-                .collect(),
+            floats: bytes.into_iter().map(|byte| f32::from(byte) / 64.0 - 1.0).collect(),
             codes: vec![0; length],
             scales: vec![0.0; groups],
             sums: vec![0.0; groups],
@@ -222,17 +286,28 @@ impl Input {
     }
 
     /// Seconds for one product, going through `matrices` in turn.
-    fn seconds(&mut self, backend: Backend, threads: &dyn Parallel, matrices: &[Matrix<'_>]) -> Outcome<f64> {
+    fn seconds(
+        &mut self,
+        backend: Backend,
+        threads: &dyn Parallel,
+        storage: Storage,
+        matrices: &[Matrix<'_>],
+    ) -> Outcome<f64> {
         let mut rows = Int8RowsMut {
             codes: &mut self.codes,
             scales: &mut self.scales,
             sums: &mut self.sums,
             running_sums: &mut self.running_sums,
         };
-        let int8 = rows.quantize(backend, Quantization::Group, &self.floats, self.cols)?;
+        let int8 = match storage {
+            Storage::Packed { activations, .. } => {
+                Some(rows.quantize(backend, activations, &self.floats, self.cols)?)
+            }
+            Storage::Dense(_) => None,
+        };
         let x = Activations {
             floats: &self.floats,
-            int8: Some(int8),
+            int8,
         };
         let mut next = matrices.iter().cycle();
         let mut best = f64::INFINITY;
@@ -253,6 +328,9 @@ impl Input {
                 products += 1;
             }
             best = best.min(start.elapsed().as_secs_f64() / f64::from(products.max(1)));
+            if best > SLOW_SECONDS {
+                break;
+            }
         }
         Ok(best)
     }

@@ -15,10 +15,15 @@ use core::ops::Range;
 /// # Safety
 /// `V`'s instruction set is present.
 #[inline(always)]
-unsafe fn add_span<V: Products>(sums: &mut [V; 2], [a_re, b_im, b_re, a_im]: [V; 4], [a, b]: [V; 2], x: [f32; 2]) {
+unsafe fn add_span<V: Products>(
+    sums: &mut [V; 2],
+    [a_re, b_im, b_re, a_im]: [V; 4],
+    [a, b]: [V; 2],
+    [re, im]: [f32; 2],
+) {
     // SAFETY: as this function's contract.
     unsafe {
-        let [re, im] = x.map(|scale| V::splat(scale));
+        let (re, im) = (V::splat(re), V::splat(im));
         sums[0] = sums[0].add(a.mul(re).mul(a_re)).add(b.mul(im).mul(b_im));
         sums[1] = sums[1].add(b.mul(re).mul(b_re)).sub(a.mul(im).mul(a_im));
     }
@@ -131,7 +136,8 @@ unsafe fn block<V: Products, const N: usize>(
             let re = x.codes.as_ptr().add(column * x.cols + start * GROUP);
             let im = re.add(half * GROUP);
             let (at, n) = ((start - groups.start) * GROUP_BYTES, end - start);
-            let panels = [&panels[0], &panels[1]].map(|panel| panel.0.as_ptr().cast::<u8>().add(at));
+            let panel = |i: usize| panels[i].0.as_ptr().cast::<u8>().wrapping_add(at);
+            let panels = [panel(0), panel(1)];
             let [a_re, b_re] = V::dot_two::<N>(panels, n, re, x.cols, re_sums);
             let [a_im, b_im] = V::dot_two::<N>(panels, n, im, x.cols, im_sums);
             for (n, sums) in sums.iter_mut().enumerate() {

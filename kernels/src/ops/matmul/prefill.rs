@@ -190,7 +190,7 @@ unsafe fn block<V: Products, const T: usize, const N: usize>(
                 *x_sum = x.sum((column + n) * all_groups, start, end);
             }
             let x_codes = x.codes.as_ptr().add(column * x.cols + start * GROUP);
-            let panels = tiles.map(|tile| tile.panel.add((start - groups.start) * GROUP_BYTES));
+            let panels = tiles.map(|tile| tile.panel.wrapping_add((start - groups.start) * GROUP_BYTES));
             let dots = dot::<V, T, N>(panels, end - start, x_codes, x.cols, x_sums);
             for ((tile, sums), dots) in tiles.iter().zip(&mut sums).zip(dots) {
                 let x_group = column * all_groups + start;

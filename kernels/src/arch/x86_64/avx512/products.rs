@@ -333,9 +333,17 @@ unsafe fn dot_panels<const VBMI: bool, const T: usize, const N: usize>(
 ) -> [[Avx512<VBMI>; N]; T] {
     // SAFETY: as this function's contract.
     unsafe {
-        let mut sums = [x_sums.map(|x_sum| _mm512_set1_epi32(-128 * x_sum)); T];
+        let mut sums = [[_mm512_setzero_si512(); N]; T];
+        for sums in &mut sums {
+            for (sum, x_sum) in sums.iter_mut().zip(x_sums) {
+                *sum = _mm512_set1_epi32(-128 * x_sum);
+            }
+        }
         for step in 0..groups * 8 {
-            let values = panels.map(|panel| load(panel.add(step * 64)));
+            let mut values = [_mm512_setzero_si512(); T];
+            for (values, panel) in values.iter_mut().zip(panels) {
+                *values = load(panel.add(step * 64));
+            }
             for n in 0..N {
                 let x = broadcast(x.add(n * stride + step * 4));
                 for (sums, values) in sums.iter_mut().zip(values) {
@@ -343,6 +351,13 @@ unsafe fn dot_panels<const VBMI: bool, const T: usize, const N: usize>(
                 }
             }
         }
-        sums.map(|sums| sums.map(|sum| Avx512(_mm512_cvtepi32_ps(sum))))
+        // Loops, not `map`: closures are compiled without the instruction set.
+        let mut dots = [[Avx512(_mm512_setzero_ps()); N]; T];
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            for (dot, sum) in dots.iter_mut().zip(sums) {
+                *dot = Avx512(_mm512_cvtepi32_ps(sum));
+            }
+        }
+        dots
     }
 }
