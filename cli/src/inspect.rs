@@ -335,10 +335,14 @@ fn describe<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>) -> (TensorRow<'a>, u64
         .then(|| Packed::from_file_bytes(gguf.data(tensor)).ok())
         .flatten();
     let (type_name, shape) = match packed {
-        Some(packed) => (
-            format_name(packed.codes()),
-            vec![packed.cols() as u64, packed.rows() as u64],
-        ),
+        Some(packed) => {
+            // The real form of complex weights has each part twice.
+            let times = if packed.codes() == Codes::PhaseComplex { 2 } else { 1 };
+            (
+                format_name(packed.codes()),
+                vec![packed.cols() as u64 / times, packed.rows() as u64],
+            )
+        }
         None => (tensor.ty.name().to_owned(), tensor.dims().to_vec()),
     };
     let parameters = shape.iter().product();
