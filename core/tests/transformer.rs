@@ -166,8 +166,17 @@ fn what_does_not_fit_is_refused() {
 /// Weights and shapes that do not belong together are errors, whatever the caller puts together.
 #[test]
 fn models_that_do_not_fit_together_are_refused() {
-    let (loaded, other) = (loaded(Architecture::Qwen2, "f32"), loaded(Architecture::BitNet, "q8_0"));
-    let (model, other) = (loaded.model(), other.model());
+    let other = loaded(Architecture::BitNet, "q8_0");
+    for (architecture, format) in [
+        (Architecture::Qwen2, "f32"),
+        (Architecture::IFairy, "f32"),
+        (Architecture::IFairy, "phase-complex"),
+    ] {
+        refuses_what_does_not_fit(&loaded(architecture, format).model(), &other.model());
+    }
+}
+
+fn refuses_what_does_not_fit(&model: &Model<'_>, other: &Model<'_>) {
     type Change = fn(&mut Config, usize);
     let changes: [Change; 9] = [
         |config, value| config.embedding_length = value,
