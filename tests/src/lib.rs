@@ -1,5 +1,7 @@
 //! Helpers shared by the cross-crate tests.
 
 pub mod alloc;
+pub mod archive;
 pub mod gguf;
+pub mod packed;
 pub mod tokenizer;

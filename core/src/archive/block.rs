@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 1 | how many lanes, 1 to 8 |
-//! | 2 each | if there are several: their runs |
+//! | 2 each | if there are several: their runs, together no longer than the block |
 //! | for each lane | |
 //! | 1 | its coding: 0, 1 or 2 |
 //! | 4 | how many bytes follow |
@@ -19,6 +19,9 @@ use super::rans::{self, BadStream, DecodeTable, EncodeTable, STATE_BYTES};
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// What a coded block has at most besides its bytes: a lane that does not shrink is stored as it is.
 pub(super) const MOST_OVERHEAD: usize = 1 + MOST_LANES * (2 + 1 + 4);
+
+/// Bytes from which on tables by the byte before are worth a try: they take some kilobytes themselves.
+const LEAST_TEXT: usize = 4096;
 
 const AS_IT_IS: u8 = 0;
 const ONE_TABLE: u8 = 1;
@@ -44,11 +47,16 @@ impl From<BadStream> for BadBlock {
 /// Codes `block` as a whole or as a cycle of `runs`, whichever is shorter.
 pub(super) fn encode(block: &[u8], runs: &[u16]) -> Vec<u8> {
     let whole = encode_lanes(block, &[1]);
-    if runs.len() < 2 {
+    if runs.len() < 2 || cycle(runs) > block.len() {
         return whole;
     }
     let lanes = encode_lanes(block, runs);
     if lanes.len() < whole.len() { lanes } else { whole }
+}
+
+/// Bytes of a cycle of these runs.
+fn cycle(runs: &[u16]) -> usize {
+    runs.iter().map(|&run| usize::from(run)).sum()
 }
 
 fn encode_lanes(block: &[u8], runs: &[u16]) -> Vec<u8> {
@@ -120,6 +128,9 @@ struct TablesByByte(Vec<Option<Frequencies>>);
 impl TablesByByte {
     /// The tables of `lane`, if it takes fewer than `bytes` with them.
     fn shorter_than(bytes: usize, lane: &[u8]) -> Option<Self> {
+        if lane.len() < LEAST_TEXT {
+            return None;
+        }
         let mut counts = vec![[0u32; 256]; 256];
         let mut before = 0;
         for &byte in lane {
@@ -185,9 +196,10 @@ pub(super) fn decode(mut coded: &[u8], block: &mut [u8]) -> Result<(), BadBlock>
     if lanes > 1 {
         for run in runs.iter_mut() {
             *run = u16::from_le_bytes(array(&mut coded)?);
-            if *run == 0 {
-                return Err(BadBlock::Parts);
-            }
+        }
+        // Otherwise a run could have more than one length and mean the same.
+        if runs.contains(&0) || cycle(runs) > block.len() {
+            return Err(BadBlock::Parts);
         }
     }
     for lane in Lane::of(runs) {

@@ -24,19 +24,20 @@ impl Frequencies {
             if count == 0 { 0 } else { share.max(1) as u16 }
         });
         let mut total: u32 = frequencies.iter().map(|&f| u32::from(f)).sum();
-        // Bits that a step up saves, or that a step down costs.
-        let bits = |count: u32, from: u16, to: u16| f64::from(count) * (f64::from(to) / f64::from(from)).log2();
-        let occurring = || (0..256).filter(|&symbol| counts[symbol] != 0);
+        let up = total < TOTAL;
+        // The bits that a step saves; of a step down, less than none. What does not occur takes no step, and no
+        // frequency falls to 0: there is always one above 1 to lower, since 256 bytes share 4096.
+        let gain = |symbol: usize, f: u16| match f {
+            0 => f64::NEG_INFINITY,
+            1 if !up => f64::NEG_INFINITY,
+            _ => {
+                let to = if up { f + 1 } else { f - 1 };
+                f64::from(counts[symbol]) * (f64::from(to) / f64::from(f)).log2()
+            }
+        };
+        let mut gains: [f64; 256] = std::array::from_fn(|symbol| gain(symbol, frequencies[symbol]));
         while total != TOTAL {
-            let up = total < TOTAL;
-            let gain = |symbol: &usize| {
-                let from = frequencies[*symbol];
-                bits(counts[*symbol], from, if up { from + 1 } else { from - 1 })
-            };
-            // Too much in total means that some frequency is above 1: at most 256 bytes share 4096.
-            let best = occurring()
-                .filter(|&symbol| up || frequencies[symbol] > 1)
-                .max_by(|a, b| gain(a).total_cmp(&gain(b)))?;
+            let best = (0..256).max_by(|&a, &b| gains[a].total_cmp(&gains[b]))?;
             if up {
                 frequencies[best] += 1;
                 total += 1;
@@ -44,6 +45,7 @@ impl Frequencies {
                 frequencies[best] -= 1;
                 total -= 1;
             }
+            gains[best] = gain(best, frequencies[best]);
         }
         Some(Self(frequencies))
     }

@@ -9,7 +9,8 @@ const JOBS: usize = 2;
 
 /// Does every job that `next` gives on `threads` threads, and hands the results to `take` in the order of the jobs.
 ///
-/// `next` and `take` run on the calling thread, while the others work. The first error of any of the three ends it.
+/// `next` and `take` run on the calling thread, while the others work. Any error ends it; of several, that of the earliest
+/// job is returned, however many threads there are.
 ///
 /// # Errors
 /// What `next`, `work` or `take` return.
@@ -33,24 +34,30 @@ pub(super) fn in_order<J: Send, R: Send, E: Send>(
         // The oldest job is the front one's.
         let mut pending = VecDeque::new();
         let mut turn = workers.iter().cycle();
-        let mut more = true;
-        while more || !pending.is_empty() {
-            if more && pending.len() < threads * JOBS {
-                let job = next()?;
-                more = job.is_some();
-                if let (Some(job), Some((jobs, results))) = (job, turn.next())
-                    && jobs.send(job).is_ok()
-                {
-                    pending.push_back(results);
+        // What `next` ended with.
+        let mut end = None;
+        loop {
+            if end.is_none() && pending.len() < threads * JOBS {
+                match next() {
+                    Ok(Some(job)) => {
+                        if let Some((jobs, results)) = turn.next()
+                            && jobs.send(job).is_ok()
+                        {
+                            pending.push_back(results);
+                        }
+                    }
+                    Ok(None) => end = Some(Ok(())),
+                    Err(error) => end = Some(Err(error)),
                 }
             } else if let Some(results) = pending.pop_front() {
                 // A worker ends early only by a panic, which the scope passes on.
                 if let Ok(result) = results.recv() {
                     take(result?)?;
                 }
+            } else {
+                return end.unwrap_or(Ok(()));
             }
         }
-        Ok(())
     })
 }
 
@@ -95,9 +102,27 @@ mod tests {
 
         let check = refuse(5);
         assert_eq!(in_order(3, count_to(1000), Ok, |n| check(n).map(drop)), Err("refused"));
-        let (mut numbers, mut check) = (count_to(1000), refuse(9));
-        let next = || numbers()?.map(&mut check).transpose();
-        assert_eq!(in_order(3, next, Ok, |_| Ok(())), Err("refused"));
+        let (mut numbers, check, mut taken) = (count_to(1000), refuse(9), 0);
+        let next = || numbers()?.map(&check).transpose();
+        let take = |_| {
+            taken += 1;
+            Ok(())
+        };
+        assert_eq!((in_order(3, next, Ok, take), taken), (Err("refused"), 9));
+    }
+
+    #[test]
+    fn the_error_of_the_earliest_job_counts() {
+        for threads in 1..5 {
+            let mut numbers = count_to(9);
+            let next = || match numbers()? {
+                Some(8) => Err("next"),
+                number => Ok(number),
+            };
+            let work = |n| if n == 7 { Err("work") } else { Ok(n) };
+            let take = |n| if n == 6 { Err("take") } else { Ok(()) };
+            assert_eq!(in_order(threads, next, work, take), Err("take"), "{threads} threads");
+        }
     }
 
     #[test]

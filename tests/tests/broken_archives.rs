@@ -1,0 +1,143 @@
+//! Whatever is in an archive, unpacking it gives the file or an error: no panic, no memory beyond some blocks.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::{env, fs};
+
+use halfpi::Error;
+use halfpi::archive::ArchiveError;
+use halfpi_tests::alloc::{CountingAllocator, largest_allocation, peak_bytes_during};
+use halfpi_tests::archive::{Case, archived, cases, corpus_directory, unpack};
+use halfpi_tests::gguf;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// The corpus, written anew before the first use if that is asked for.
+static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+    let cases = cases();
+    if env::var_os("HALFPI_BLESS").is_some() {
+        for case in &cases {
+            fs::write(corpus_directory().join(case.name).with_extension("hpar"), &case.bytes).unwrap();
+        }
+    }
+    cases
+});
+
+fn refusal(archive: &[u8]) -> Option<ArchiveError> {
+    match unpack(archive) {
+        Ok(_) => None,
+        Err(Error::Archive(error)) => Some(error),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn corpus_is_what_the_generator_makes() {
+    let directory = corpus_directory();
+    let mut expected = BTreeSet::new();
+    for case in CASES.iter() {
+        let path = directory.join(case.name).with_extension("hpar");
+        assert!(
+            case.bytes.len() < 2048,
+            "{} is larger than a corpus file should be",
+            case.name
+        );
+        assert_eq!(fs::read(&path).unwrap_or_default(), case.bytes, "{}", path.display());
+        assert!(expected.insert(path), "two cases are called {}", case.name);
+    }
+    let committed: BTreeSet<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(committed, expected, "files without a case");
+}
+
+#[test]
+fn every_broken_archive_gets_its_error() {
+    for case in CASES.iter() {
+        assert_eq!(refusal(&case.bytes), case.error, "{}", case.name);
+    }
+}
+
+#[test]
+fn messages_are_short_and_printable() {
+    for error in CASES.iter().filter_map(|case| case.error.as_ref()) {
+        let message = error.to_string();
+        assert!(
+            (20..400).contains(&message.len()) && !message.contains(char::is_control),
+            "{message:?}"
+        );
+    }
+}
+
+/// Archives in which every coding occurs.
+fn good_archives() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(|case| case.error.is_none())
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for case in good_archives() {
+        for len in 0..case.bytes.len() {
+            let offset = len as u64;
+            assert_eq!(
+                refusal(&case.bytes[..len]),
+                Some(ArchiveError::Truncated { offset }),
+                "{}",
+                case.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    for case in good_archives() {
+        let mut archive = case.bytes.clone();
+        for bit in 0..archive.len() * 8 {
+            archive[bit / 8] ^= 1 << (bit % 8);
+            assert!(refusal(&archive).is_some(), "{}: bit {bit} is not noticed", case.name);
+            archive[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn no_extreme_number_panics() {
+    let archive = archived(&gguf::small_file(3));
+    for at in 0..archive.len() {
+        for number in [
+            0,
+            1,
+            0xff,
+            0xffff,
+            1 << 20,
+            1 << 31,
+            u64::from(u32::MAX),
+            1 << 63,
+            u64::MAX,
+        ] {
+            for width in [1, 2, 4, 8] {
+                let mut changed = archive.clone();
+                let end = (at + width).min(archive.len());
+                changed[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
+                assert!(changed == archive || refusal(&changed).is_some());
+            }
+        }
+    }
+}
+
+/// Neither lengths that are only claimed nor bytes that cost nothing reserve more than a few blocks.
+#[test]
+fn memory_is_bounded_by_blocks() {
+    for case in CASES.iter() {
+        let peak = peak_bytes_during(|| drop(unpack(&case.bytes)));
+        assert!(peak < 8 << 20, "{}: {peak} bytes of memory", case.name);
+    }
+    assert!(
+        largest_allocation() <= 2 << 20,
+        "{} bytes at once",
+        largest_allocation()
+    );
+}
