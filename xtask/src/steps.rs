@@ -174,6 +174,7 @@ fn backends() -> Vec<(&'static str, bool)> {
         ("scalar", true),
         ("neon", true),
         ("neon-dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("neon-i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
     ];
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     vec![("scalar", true)]

@@ -37,7 +37,8 @@ impl Backend {
             .map(|kernels| Backend(kernels))
     }
 
-    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avx512vnni`, `avx512vbmi`, `neon`, `neon-dotprod`.
+    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avx512vnni`, `avx512vbmi`, `neon`,
+    /// `neon-dotprod`, `neon-i8mm`.
     pub fn from_name(name: &str) -> Option<Self> {
         Backend::available().find(|backend| backend.name() == name)
     }
@@ -73,6 +74,8 @@ static ALL: &[&Kernels] = &[
     &aarch64::neon::KERNELS,
     #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
     &aarch64::dotprod::KERNELS,
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    &aarch64::i8mm::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64::avx2::KERNELS,
     #[cfg(target_arch = "x86_64")]

@@ -53,6 +53,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn max_lane(self) -> f32;
 
     /// Asks for the cache line at `address`, which may lie outside any object.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn prefetch(_address: *const u8) {}
 

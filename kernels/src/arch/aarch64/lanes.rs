@@ -1,63 +1,28 @@
-//! Four registers are 16 rows. What all of these processors do the same way is here; integer products are each
-//! backend's own.
+//! Four registers are 16 float lanes: what all of these processors do the same way.
 
-use crate::arch::products::{AHEAD, Products};
 use crate::arch::simd::Simd;
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
-
-/// Sums of 16 rows.
-pub(super) type Sums = [int32x4_t; 4];
-
-/// The integer products of a backend; as the methods of [`Products`], which say what they do.
-///
-/// # Safety
-/// As for [`Simd`].
-pub(super) trait IntegerProducts: Copy {
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8) -> Sums;
-    unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Sums; N];
-}
 
 /// 16 floats, and the integer products `P`.
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<P>([float32x4_t; 4], PhantomData<P>);
 
-/// 16 bytes.
-///
-/// # Safety
-/// They are there.
-#[inline(always)]
-pub(super) unsafe fn load(from: *const u8) -> int8x16_t {
-    // SAFETY: as this function's contract, and the trait's.
-    unsafe { vld1q_s8(from.cast()) }
-}
-
-/// The values of the low and of the high nibbles.
-#[inline(always)]
-pub(super) unsafe fn look_up(codes: int8x16_t, table: int8x16_t) -> (int8x16_t, int8x16_t) {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe {
-        let codes = vreinterpretq_u8_s8(codes);
-        let low = vqtbl1q_s8(table, vandq_u8(codes, vdupq_n_u8(15)));
-        (low, vqtbl1q_s8(table, vshrq_n_u8::<4>(codes)))
-    }
-}
-
-impl<P: IntegerProducts> Lanes<P> {
+impl<P: Copy> Lanes<P> {
     #[inline(always)]
     fn new(a: float32x4_t, b: float32x4_t, c: float32x4_t, d: float32x4_t) -> Self {
         Lanes([a, b, c, d], PhantomData)
     }
 
     #[inline(always)]
-    unsafe fn from_i32([a, b, c, d]: Sums) -> Self {
+    pub(super) unsafe fn from_i32([a, b, c, d]: [int32x4_t; 4]) -> Self {
         // SAFETY: the caller upholds the trait's contract.
         unsafe { Lanes::new(vcvtq_f32_s32(a), vcvtq_f32_s32(b), vcvtq_f32_s32(c), vcvtq_f32_s32(d)) }
     }
 
     /// Whole numbers as integers.
     #[inline(always)]
-    unsafe fn to_i32(self) -> Sums {
+    unsafe fn to_i32(self) -> [int32x4_t; 4] {
         let [a, b, c, d] = self.0;
         // SAFETY: the caller upholds the trait's contract.
         unsafe { [vcvtq_s32_f32(a), vcvtq_s32_f32(b), vcvtq_s32_f32(c), vcvtq_s32_f32(d)] }
@@ -97,7 +62,7 @@ unsafe fn power_of_two(exponent: int32x4_t) -> float32x4_t {
     unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(exponent, vdupq_n_s32(127)))) }
 }
 
-impl<P: IntegerProducts> Simd for Lanes<P> {
+impl<P: Copy> Simd for Lanes<P> {
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller upholds the trait's contract (likewise below).
@@ -263,69 +228,5 @@ impl<P: IntegerProducts> Simd for Lanes<P> {
         let [a, b, c, d] = self.0;
         // SAFETY: as `splat`.
         unsafe { vmaxvq_f32(larger(larger(a, c), larger(b, d))) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe {
-            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
-        }
-    }
-}
-
-impl<P: IntegerProducts> Products for Lanes<P> {
-    #[inline(always)]
-    unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
-        // SAFETY: groups of codes and activations are there.
-        unsafe {
-            for line in 0..groups * 8 {
-                Self::prefetch(codes.wrapping_add(AHEAD + line * 64));
-            }
-            let [sums] = P::dot_columns::<1>(codes, groups, x, 0);
-            Self::from_i32(sums)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, _x_sum: i32) -> Self {
-        // SAFETY: groups of codes and activations are there.
-        unsafe {
-            for line in 0..groups * 4 {
-                Self::prefetch(codes.wrapping_add(AHEAD + line * 64));
-            }
-            Self::from_i32(P::dot4(codes, table, groups, x))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
-        // SAFETY: a group of codes, and room for one of values, are there.
-        unsafe {
-            let table = vld1q_s8(table.as_ptr());
-            for at in (0..256).step_by(16) {
-                let (low, high) = look_up(load(codes.add(at)), table);
-                vst1q_s8(to.add(at).cast(), low);
-                vst1q_s8(to.add(at + 256).cast(), high);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_columns<const N: usize>(
-        panel: *const u8,
-        groups: usize,
-        x: *const i8,
-        stride: usize,
-        _x_sums: [i32; N],
-    ) -> [Self; N] {
-        // SAFETY: groups of values, and of activations at each of N strides, are there.
-        unsafe {
-            let mut dots = [Self::splat(0.0); N];
-            for (dot, sums) in dots.iter_mut().zip(P::dot_columns::<N>(panel, groups, x, stride)) {
-                *dot = Self::from_i32(sums);
-            }
-            dots
-        }
     }
 }
