@@ -52,7 +52,12 @@ fn assert_round_trip(model: &ModelFile, what: &str) {
 }
 
 fn tiny(storage: &str) -> ModelFile {
-    let model = SyntheticModel::tiny(Architecture::Llama).with_storage(Storage::by_name(storage).unwrap());
+    // Native complex codes need a model of complex numbers.
+    let architecture = match storage {
+        "phase-complex" => Architecture::IFairy,
+        _ => Architecture::Llama,
+    };
+    let model = SyntheticModel::tiny(architecture).with_storage(Storage::by_name(storage).unwrap());
     model.to_model_file().unwrap()
 }
 
