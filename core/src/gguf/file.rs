@@ -16,6 +16,23 @@ use crate::{Error, Result};
 #[cfg(unix)]
 const PAGE: usize = 16384;
 
+/// Gives back the memory of whole pages inside `bytes`; the next access reads them from the file again.
+///
+/// # Safety
+/// `map` is a mapping of a file. (Anonymous memory would come back as zeros.)
+pub(crate) unsafe fn release_pages(map: &Mmap, bytes: Range<usize>) {
+    #[cfg(unix)]
+    {
+        let (start, end) = (bytes.start.next_multiple_of(PAGE), bytes.end / PAGE * PAGE);
+        if start < end && end <= map.len() {
+            // SAFETY: a read-only mapping of a file, so a dropped page comes back with the same bytes.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (map, bytes);
+}
+
 /// A model file, mapped into memory and used in place.
 #[derive(Debug)]
 pub struct ModelFile {
@@ -102,19 +119,10 @@ impl ModelFile {
     ///
     /// Whole pages inside `bytes` only. Does nothing for models given as bytes, and where the system cannot.
     pub(crate) fn release(&self, bytes: Range<usize>) {
-        #[cfg(unix)]
         if self.source.is_some() {
-            let (start, end) = (bytes.start.next_multiple_of(PAGE), bytes.end / PAGE * PAGE);
-            if start < end && end <= self.map.len() {
-                // SAFETY: the mapping is a read-only one of a file, so a dropped page comes back with the same bytes.
-                let _ = unsafe {
-                    self.map
-                        .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-                };
-            }
+            // SAFETY: `source` says that a file is mapped.
+            unsafe { release_pages(&self.map, bytes) }
         }
-        #[cfg(not(unix))]
-        let _ = bytes;
     }
 
     /// Where the file lies, unless it was given as bytes.

@@ -74,8 +74,8 @@ struct Plan {
 /// Packs `source` into the GGUF file `path`, which appears when it is complete.
 ///
 /// Matrices get the format that `options` gives them; vectors (norms, biases) become f32. Where a matrix cannot have the
-/// format, it is kept as f16 and the report says why. Memory for a few million weights is needed, whatever the size of
-/// the model.
+/// format, it is kept as f16 and the report says why. At most a tensor of the source and some millions of weights are in
+/// memory at a time, whatever the size of the model.
 ///
 /// `progress` is called every few million weights; if it breaks, packing stops and leaves nothing behind.
 ///
@@ -128,6 +128,7 @@ pub fn pack(
         }
         let survey = surveyor.map(|surveyor| surveyor.finish(plan.target.scale_group()));
         report.push(plan.report(tensor, distortion, survey));
+        source.release(tensor);
     }
     packer.out.finish()?.commit()?;
 

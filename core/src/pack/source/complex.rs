@@ -55,6 +55,10 @@ impl<'a> ComplexWeights<'a> {
         self.ty
     }
 
+    pub(super) fn parts(&self) -> &[&'a [u8]] {
+        &self.parts
+    }
+
     fn read_parts(&self, row: usize, re: &mut [f32], im: &mut [f32]) {
         for (part, out) in self.parts.iter().zip([re, im]) {
             // Exactly as long as the shape says: that was checked when the file was opened.

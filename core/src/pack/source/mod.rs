@@ -6,6 +6,7 @@ mod gguf;
 mod huggingface;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use halfpi_kernels::format::{Codes, FormatError, Matrix, Packed};
@@ -55,6 +56,21 @@ impl Source {
         match &self.0 {
             Kind::Gguf(file) => gguf::set_metadata(&file.gguf()?, writer),
             Kind::HuggingFace(checkpoint) => checkpoint.set_metadata(writer),
+        }
+    }
+
+    /// Gives back the memory of a tensor's pages, so that a model larger than the machine's memory can be packed.
+    pub(super) fn release(&self, tensor: &SourceTensor<'_>) {
+        let parts: &[&[u8]] = match &tensor.weights {
+            Weights::Blocks { data, .. } => &[data],
+            Weights::Packed { data, .. } => &[data],
+            Weights::Complex(weights) => weights.parts(),
+        };
+        for part in parts {
+            match &self.0 {
+                Kind::Gguf(file) => file.release(place_of(part, file.bytes()).unwrap_or_default()),
+                Kind::HuggingFace(checkpoint) => checkpoint.release(part),
+            }
         }
     }
 
@@ -191,6 +207,13 @@ impl<'a> SourceTensor<'a> {
             }
         }
     }
+}
+
+/// Where `part` lies in `whole`, if it does.
+fn place_of(part: &[u8], whole: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
 }
 
 /// The packed matrix that an I8 tensor holds, if it holds one.

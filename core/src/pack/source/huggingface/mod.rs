@@ -56,6 +56,10 @@ impl Checkpoint {
         self.tokenizer.set_metadata(writer)
     }
 
+    pub(super) fn release(&self, data: &[u8]) {
+        self.shards.release(data);
+    }
+
     pub(super) fn tensors(&self) -> Result<Vec<SourceTensor<'_>>> {
         tensors::tensors(&self.config, &self.shards)
     }

@@ -10,8 +10,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
+use super::super::place_of;
 use super::{PackError, read_json};
-use crate::gguf::GgmlType;
+use crate::gguf::{GgmlType, release_pages};
 use crate::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -97,6 +98,16 @@ impl Shards {
         }
         self.maps.push(map);
         Ok(())
+    }
+
+    /// Gives back the memory of a tensor's data.
+    pub(super) fn release(&self, data: &[u8]) {
+        for map in &self.maps {
+            if let Some(bytes) = place_of(data, map) {
+                // SAFETY: all of them map files.
+                unsafe { release_pages(map, bytes) }
+            }
+        }
     }
 
     /// The directory they are in.

@@ -191,6 +191,7 @@ impl<'a> Import<'_, 'a> {
         let is_linear = shape.len() == 2 && to.starts_with("blk.");
         let (weights, dims) = if is_linear {
             let weights = ComplexWeights::phases(re.ty, parts, rows, cols);
+            parts.iter().for_each(|part| self.shards.release(part));
             (weights, vec![cols as u64, 2 * rows as u64])
         } else {
             let dims = [2 * cols, rows].map(|length| length as u64);
@@ -228,9 +229,11 @@ impl<'a> Import<'_, 'a> {
         let tensor = self.take(from, shape)?;
         let is_linear = shape.len() == 2 && to.starts_with("blk.");
         let transform = match self.model.config.architecture {
-            Architecture::BitNet if is_linear => Transform::Ternary {
-                scale: ternary_scale(&tensor),
-            },
+            Architecture::BitNet if is_linear => {
+                let scale = ternary_scale(&tensor);
+                self.shards.release(tensor.data);
+                Transform::Ternary { scale }
+            }
             _ => transform,
         };
         let dims: Vec<u64> = shape.iter().rev().map(|&length| length as u64).collect();
