@@ -29,6 +29,7 @@ pub(super) unsafe fn matvec<V: Products, C: Code>(
             let mut sum = [V::splat(0.0)];
             if spans.single() {
                 for group in 0..groups {
+                    scales.prefetch::<V>(group);
                     let x_sum = x.sum(x_group, group, group + 1);
                     let dot = code.dot::<V>(codes.add(group * C::BYTES), 1, x_codes.add(group * GROUP), x_sum);
                     scales.add_span(&mut sum, [dot], group, x, x_group + group, 0);

@@ -14,6 +14,9 @@ pub(super) const fn panel_groups(codes: &Codes) -> usize {
     PANEL_GROUPS / block * block
 }
 
+/// How many scales ahead kernels for one column ask for.
+const SCALES_AHEAD: usize = 48;
+
 /// Cuts the columns into spans that share the weights' scale and the activations', in groups.
 ///
 /// Products with one column and with many cut at the same places: that is why they give the same bits.
@@ -108,6 +111,22 @@ impl Scales {
     pub(super) unsafe fn both<V: Simd>(self) -> [V; 2] {
         // SAFETY: as this function's contract.
         unsafe { [self.load(self.scales, 0), self.load(self.scales, 1)] }
+    }
+
+    /// Asks for the scales (and minima) of groups to come: they lie apart from the codes.
+    ///
+    /// # Safety
+    /// `V`'s instruction set is present.
+    #[inline(always)]
+    pub(super) unsafe fn prefetch<V: Simd>(self, group: usize) {
+        let ahead = ((group >> self.shift) + SCALES_AHEAD) * TILE_ROWS * if self.wide { 4 } else { 2 };
+        // SAFETY: as this function's contract.
+        unsafe {
+            V::prefetch(self.scales.wrapping_add(ahead));
+            if let Some(minima) = self.minima {
+                V::prefetch(minima.wrapping_add(ahead));
+            }
+        }
     }
 
     /// Adds the integer dot products of the span from `group` on with `N` columns, scaled, to 16 rows' sums.
