@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use halfpi::gguf::{GgmlType, Gguf, ModelFile, TensorInfo, Value};
 use halfpi::model::{ModelInfo, SessionMemory};
-use halfpi_kernels::format::{Codes, Packed, tables};
+use halfpi::pack::Format;
+use halfpi_kernels::format::{Codes, Packed};
 use halfpi_kernels::ops::KvElement;
 use serde::{Serialize, Serializer};
 
@@ -339,7 +340,7 @@ fn describe<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>) -> (TensorRow<'a>, u64
             // The real form of complex weights has each part twice.
             let times = if packed.codes() == Codes::PhaseComplex { 2 } else { 1 };
             (
-                format_name(packed.codes()),
+                format_name(packed.codes()).to_owned(),
                 vec![packed.cols() as u64 / times, packed.rows() as u64],
             )
         }
@@ -356,21 +357,15 @@ fn describe<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>) -> (TensorRow<'a>, u64
     (row, parameters)
 }
 
-/// The name `halfpi pack` has for a packed matrix of these codes.
-fn format_name(codes: Codes) -> String {
+/// The name `halfpi pack` has for a packed matrix of these codes: the first, where several do. (`halfpi8` differs from
+/// `q8` in how its scales came about, and not in what is stored.)
+fn format_name(codes: Codes) -> &'static str {
+    if let Some(format) = Format::all().find(|format| format.codes() == Some(codes)) {
+        return format.name();
+    }
     match codes {
-        Codes::Int8 => "q8".into(),
-        Codes::Codebook4(tables::PHI) => "phi4".into(),
-        Codes::Codebook4(tables::PHI_ADDITIVE) => "phi4-additive".into(),
-        Codes::Codebook4(_) => "codebook4".into(),
-        Codes::Int6 => "q6".into(),
-        Codes::Codebook5(_) => "phi5".into(),
-        Codes::Codebook2(tables::TERNARY) => "ternary".into(),
-        Codes::Codebook2(_) => "halfpi2".into(),
-        Codes::Trits => "ternary-dense".into(),
-        Codes::PhasePair { stages: 1 } => "phase-t1".into(),
-        Codes::PhasePair { .. } => "phase-t2".into(),
-        Codes::PhaseAxis { .. } => "phase-magnitude".into(),
-        Codes::PhaseComplex => "phase-complex".into(),
+        Codes::Codebook2(_) => "codebook2",
+        Codes::Codebook5(_) => "codebook5",
+        _ => "codebook4",
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use halfpi::engine::Engine;
 use halfpi::gguf::ModelFile;
+use halfpi::pack::Format;
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
 use halfpi::pool::Pool;
 use halfpi::session::{Session, SessionOptions};
@@ -29,6 +30,9 @@ pub struct ModelArgs {
         value_parser = Storage::names().collect::<Vec<_>>()
     )]
     format: String,
+    /// What the embedding and the output matrix of a random model are stored as [default: as `halfpi pack` has it]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "model", value_parser = Storage::names().collect::<Vec<_>>())]
+    head: Option<String>,
     /// Tokens of the prompt that prefill is measured with
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: u32,
@@ -166,8 +170,15 @@ impl ModelArgs {
         let unknown = || format!("there is no shape {shape:?} with format {format:?}");
         let model = SyntheticModel::by_name(shape).ok_or_else(unknown)?;
         let model = model.with_storage(Storage::by_name(format).ok_or_else(unknown)?);
-        Ok((format!("{shape} {format}"), model.to_model_file()?))
+        let head = self.head.as_deref().unwrap_or(default_head(format));
+        let model = model.with_head(Storage::by_name(head).ok_or_else(unknown)?);
+        Ok((format!("{shape} {format}, head {head}"), model.to_model_file()?))
     }
+}
+
+/// How `halfpi pack` stores the embedding and the output matrix of a model of this format.
+fn default_head(format: &str) -> &str {
+    format.parse::<Format>().map_or(format, |format| format.head().name())
 }
 
 /// Any tokens do: the work does not depend on which.

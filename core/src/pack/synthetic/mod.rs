@@ -3,6 +3,7 @@
 //! They run like real ones (weights are scaled so that activations neither vanish nor explode) and say nonsense. The
 //! tokenizer is a small byte-level BPE that encodes any text. One seed gives one file, on every machine.
 
+mod codes;
 mod random;
 mod shapes;
 mod vocabulary;
@@ -128,6 +129,15 @@ impl SyntheticModel {
             attention: storage,
             feed_forward: storage,
             output: real,
+            ..self
+        }
+    }
+
+    /// The same with the embedding and the output matrix stored in another way.
+    pub fn with_head(self, storage: Storage) -> Self {
+        Self {
+            embedding: storage,
+            output: storage,
             ..self
         }
     }

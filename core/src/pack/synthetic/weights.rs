@@ -3,11 +3,13 @@
 
 use half::{bf16, f16};
 use halfpi_kernels::format::stock::Stock;
-use halfpi_kernels::format::{Codes, Float, FormatError, GROUP, HEADER_BYTES, Layout, ScaleGroup, TILE_ROWS, tables};
+use halfpi_kernels::format::{Codes, Float, FormatError, GROUP, HEADER_BYTES, Layout, ScaleGroup, tables};
 
+use super::codes::{self, RandomScales, avoid_minus_128};
 use super::random::Random;
 use crate::Result;
 use crate::gguf::GgmlType;
+use crate::pack::Format;
 
 /// How a matrix of a synthetic model is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub enum Storage {
     },
 }
 
+/// What is not a [`Format`].
 const NAMED: &[(&str, Storage)] = &[
     ("f32", Storage::F32),
     ("f16", Storage::Float(Float::F16)),
@@ -33,18 +36,7 @@ const NAMED: &[(&str, Storage)] = &[
     ("q4_0", Storage::Stock(Stock::Q4_0)),
     ("q4_1", Storage::Stock(Stock::Q4_1)),
     ("iq4_nl", Storage::Stock(Stock::Iq4Nl)),
-    ("q8", Storage::Q8),
-    ("phi4", packed(Codes::Codebook4(tables::PHI))),
-    ("phi4-additive", packed(Codes::Codebook4(tables::PHI_ADDITIVE))),
-    ("phase-complex", Storage::PHASE_COMPLEX),
 ];
-
-const fn packed(codes: Codes) -> Storage {
-    Storage::Packed {
-        codes,
-        scales: ScaleGroup::Columns(GROUP),
-    }
-}
 
 /// Bytes that are made at a time: whole steps of a tile, and little memory.
 const CHUNK: usize = 1 << 16;
@@ -54,11 +46,9 @@ impl Storage {
     pub const F32: Self = Storage::Float(Float::F32);
 
     /// 8-bit integers in groups of 32.
-    pub(super) const Q8: Self = packed(Codes::Int8);
-    /// Powers of i, for the complex matrices of complex models.
-    pub const PHASE_COMPLEX: Self = Storage::Packed {
-        codes: Codes::PhaseComplex,
-        scales: ScaleGroup::Row,
+    pub(super) const Q8: Self = Storage::Packed {
+        codes: Codes::Int8,
+        scales: ScaleGroup::Columns(GROUP),
     };
 
     /// Whether only complex matrices can be stored so. They then have their real form, from `[re, im]` to `[re, im]`.
@@ -72,17 +62,27 @@ impl Storage {
         )
     }
 
-    /// The storage with this name: one of [`names`](Self::names), in groups of 32 where there are groups.
+    /// The storage with this name: one of [`names`](Self::names).
     pub fn by_name(name: &str) -> Option<Self> {
-        NAMED
-            .iter()
-            .find(|(known, _)| *known == name)
+        let named = NAMED.iter().find(|(known, _)| *known == name);
+        named
             .map(|&(_, storage)| storage)
+            .or_else(|| Self::of(name.parse().ok()?))
     }
 
-    /// All names.
+    /// What [`pack`](super::super::pack) makes of weights in a format, if it has codes; f16 scales.
+    pub fn of(format: Format) -> Option<Self> {
+        let codes = format.codes()?;
+        let scales = format.scales().group();
+        Some(Storage::Packed { codes, scales })
+    }
+
+    /// All names: ggml's types, and the formats that have codes.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMED.iter().map(|&(name, _)| name)
+        let formats = Format::all()
+            .filter(|format| format.codes().is_some())
+            .map(Format::name);
+        NAMED.iter().map(|&(name, _)| name).chain(formats)
     }
 
     fn layout(self, rows: usize, cols: usize) -> Option<Result<Layout, FormatError>> {
@@ -134,7 +134,7 @@ impl Storage {
             Storage::Float(float) => fill_floats(float, rows * cols, deviation, random, write),
             Storage::Stock(stock) => fill_blocks(stock, rows * cols / GROUP, deviation, random, write),
             Storage::Packed { codes, scales } => match Layout::new(rows, cols, codes, scales, false) {
-                Ok(layout) => fill_packed(&layout, rows, deviation, random, write),
+                Ok(layout) => codes::fill(&layout, deviation, random, write),
                 // `check` comes first.
                 Err(_) => Ok(()),
             },
@@ -167,51 +167,6 @@ fn fill_floats(
     Ok(())
 }
 
-/// Scales that differ from group to group by size and sign, so that a mix-up of groups shows in the results.
-struct Scales([f16; 16]);
-
-impl Scales {
-    /// Scales for codes with these values, so that the weights get this standard deviation.
-    fn new(values: &[i8], deviation: f32) -> Self {
-        let factors = [1, -2, 3, -4, 5, 6, 7, -8, 9, 10, -11, 12, 13, -14, 15, 16].map(|n| n as f32 / 16.0);
-        let mean_square = |numbers: &[f32]| numbers.iter().map(|n| n * n).sum::<f32>() / numbers.len() as f32;
-        let values: Vec<f32> = values.iter().copied().map(f32::from).collect();
-        let scale = deviation / (mean_square(&values) * mean_square(&factors)).sqrt();
-        Scales(factors.map(|factor| f16::from_f32(factor * scale)))
-    }
-
-    /// One of them, chosen by the low bits.
-    fn pick(&self, bits: u64) -> f16 {
-        self.0[bits as usize % 16]
-    }
-}
-
-/// No format's tools make the code -128, and the kernels' tables have none.
-fn avoid_minus_128(codes: &mut [u8]) {
-    for code in codes {
-        if *code == 0x80 {
-            *code = 0;
-        }
-    }
-}
-
-/// Every value that a code can stand for.
-fn code_values(codes: Codes) -> Vec<i8> {
-    match codes {
-        Codes::Int8 => (-127..=127).collect(),
-        Codes::Int6 => (-31..=31).collect(),
-        Codes::Codebook5(table) => table.to_vec(),
-        Codes::Codebook4(table) => table.to_vec(),
-        Codes::Codebook2(table) => table.to_vec(),
-        // What codes of several weights give one of them, over all codes.
-        Codes::Trits => vec![-1, 0, 1],
-        Codes::PhaseAxis { magnitudes: false } | Codes::PhaseComplex => vec![-1, 0, 0, 1],
-        Codes::PhasePair { stages: 1 } => vec![-2, -1, -1, 0, 0, 0, 1, 1, 2],
-        Codes::PhasePair { .. } => (-6..=6).collect(),
-        Codes::PhaseAxis { magnitudes: true } => (-127..=127).collect(),
-    }
-}
-
 fn fill_blocks(
     stock: Stock,
     count: usize,
@@ -225,7 +180,7 @@ fn fill_blocks(
         Stock::Q4_0 | Stock::Q4_1 => Codes::Codebook4(tables::Q4_0),
         Stock::Iq4Nl => Codes::Codebook4(tables::IQ4_NL),
     };
-    let scales = Scales::new(&code_values(values), deviation);
+    let scales = RandomScales::new(values, deviation);
     let header = if stock == Stock::Q4_1 { 4 } else { 2 };
     let block_bytes = stock.block_bytes();
     let mut chunk = vec![0; CHUNK / block_bytes * block_bytes];
@@ -234,7 +189,7 @@ fn fill_blocks(
         let chunk_bytes = left.min(chunk.len());
         let chunk = &mut chunk[..chunk_bytes];
         for block in chunk.chunks_exact_mut(block_bytes) {
-            let scale = scales.pick(random.next() >> 60);
+            let scale = scales.pick((random.next() >> 60) as usize);
             block[..2].copy_from_slice(&scale.to_le_bytes());
             if stock == Stock::Q4_1 {
                 let minimum = f16::from_f32(-7.5 * scale.to_f32());
@@ -247,87 +202,6 @@ fn fill_blocks(
         }
         write(chunk)?;
         left -= chunk_bytes;
-    }
-    Ok(())
-}
-
-fn fill_packed(
-    layout: &Layout,
-    rows: usize,
-    deviation: f32,
-    random: &mut Random,
-    write: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    write(&layout.header())?;
-    // A tile of complex codes is one of complex rows, which are two real ones each.
-    let rows = if layout.codes() == Codes::PhaseComplex {
-        rows / 2
-    } else {
-        rows
-    };
-    let tiles = rows.div_ceil(TILE_ROWS);
-    // Rows of the last tile that exist, and where that tile begins if some do not.
-    let lanes = rows - (tiles - 1) * TILE_ROWS;
-    let cut = |bytes: usize| {
-        if lanes < TILE_ROWS {
-            bytes / tiles * (tiles - 1)
-        } else {
-            bytes
-        }
-    };
-
-    fill_lanes(
-        layout.codes_bytes(),
-        cut(layout.codes_bytes()),
-        4,
-        lanes,
-        write,
-        |chunk| {
-            random.fill(chunk);
-            if layout.codes() == Codes::Int8 {
-                avoid_minus_128(chunk);
-            }
-        },
-    )?;
-    let scales = Scales::new(&code_values(layout.codes()), deviation);
-    fill_lanes(
-        layout.scales_bytes(),
-        cut(layout.scales_bytes()),
-        2,
-        lanes,
-        write,
-        |chunk| {
-            for four in chunk.chunks_exact_mut(8) {
-                let mut bits = random.next();
-                for scale in four.chunks_exact_mut(2) {
-                    scale.copy_from_slice(&scales.pick(bits).to_le_bytes());
-                    bits >>= 4;
-                }
-            }
-        },
-    )
-}
-
-/// Makes `bytes` bytes that hold 16 lanes of `lane_bytes` over and over; from `cut` on, all lanes but the first `lanes`
-/// are zero.
-fn fill_lanes(
-    bytes: usize,
-    cut: usize,
-    lane_bytes: usize,
-    lanes: usize,
-    write: &mut dyn FnMut(&[u8]) -> Result<()>,
-    mut make: impl FnMut(&mut [u8]),
-) -> Result<()> {
-    let mut chunk = vec![0; CHUNK.min(bytes)];
-    for first in (0..bytes).step_by(CHUNK) {
-        let chunk = &mut chunk[..CHUNK.min(bytes - first)];
-        make(chunk);
-        let step_bytes = TILE_ROWS * lane_bytes;
-        let padded = chunk.get_mut(cut.saturating_sub(first)..).unwrap_or_default();
-        for step in padded.chunks_exact_mut(step_bytes) {
-            step[lanes * lane_bytes..].fill(0);
-        }
-        write(chunk)?;
     }
     Ok(())
 }
