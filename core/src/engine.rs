@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-/// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avx512vnni`, `avx512vbmi`, `neon`, `neon-dotprod`,
-/// `neon-i8mm`.
+/// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512vbmi`, `neon`,
+/// `neon-dotprod`, `neon-i8mm`.
 pub const BACKEND_VARIABLE: &str = "HALFPI_BACKEND";
 
 /// How an engine works.

@@ -166,6 +166,7 @@ fn backends() -> Vec<(&'static str, bool)> {
     return vec![
         ("scalar", true),
         ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("avxvnni", std::is_x86_feature_detected!("avxvnni")),
         ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
         ("avx512vbmi", std::is_x86_feature_detected!("avx512vbmi")),
     ];

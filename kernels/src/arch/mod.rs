@@ -37,8 +37,8 @@ impl Backend {
             .map(|kernels| Backend(kernels))
     }
 
-    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avx512vnni`, `avx512vbmi`, `neon`,
-    /// `neon-dotprod`, `neon-i8mm`.
+    /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512vbmi`,
+    /// `neon`, `neon-dotprod`, `neon-i8mm`.
     pub fn from_name(name: &str) -> Option<Self> {
         Backend::available().find(|backend| backend.name() == name)
     }
@@ -78,6 +78,8 @@ static ALL: &[&Kernels] = &[
     &aarch64::i8mm::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64::avx2::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64::avxvnni::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64::avx512::vnni::KERNELS,
     #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! The integer products of the packed formats.
 
 use super::simd::Simd;
-use crate::format::codes::{phase, planes, trits};
+use crate::format::codes::{Bounds, Table, phase, planes, trits};
 
 /// How far ahead kernels for one column ask for codes, in bytes: far enough for a memory access to arrive.
 pub(crate) const AHEAD: usize = 4096;
@@ -16,10 +16,11 @@ pub(crate) const GROUP_BYTES: usize = 512;
 ///
 /// `codes` are as [`format::codes`](crate::format::codes) lays them out, `x` is 32 activations a group, and `x_sum` is
 /// their sum over all groups of the call, for instructions that want unsigned weights. Kernels for one column ask for
-/// the bytes ahead of `codes` themselves ([`prefetch`](Simd::prefetch)).
+/// the bytes [`AHEAD`] of `codes` themselves.
 ///
 /// `expand` functions turn codes into a *panel*: 8-bit values in whatever order and form
-/// [`dot_columns`](Self::dot_columns) of the same backend wants, 512 bytes a group.
+/// [`dot_columns`](Self::dot_columns) of the same backend wants, 512 bytes a group. Both know the [`Bounds`] of the values:
+/// from the kind of codes, from a [`Table`], or as an argument.
 ///
 /// # Safety
 /// As for [`Simd`].
@@ -38,6 +39,7 @@ pub(crate) trait Products: Simd {
         x: *const i8,
         stride: usize,
         x_sums: [i32; N],
+        bounds: Bounds,
     ) -> [Self; N];
 
     /// Two panels times the same `N` columns.
@@ -48,12 +50,13 @@ pub(crate) trait Products: Simd {
         x: *const i8,
         stride: usize,
         x_sums: [i32; N],
+        bounds: Bounds,
     ) -> [[Self; N]; 2] {
         // SAFETY: as `dot_columns`, for each panel.
         unsafe {
             [
-                Self::dot_columns::<N>(first, groups, x, stride, x_sums),
-                Self::dot_columns::<N>(second, groups, x, stride, x_sums),
+                Self::dot_columns::<N>(first, groups, x, stride, x_sums, bounds),
+                Self::dot_columns::<N>(second, groups, x, stride, x_sums, bounds),
             ]
         }
     }
@@ -74,16 +77,16 @@ pub(crate) trait Products: Simd {
 
     /// A group of 4-bit codes (256 bytes).
     #[inline(always)]
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
+    unsafe fn expand4(codes: *const u8, table: &Table<16>, to: *mut u8) {
         // SAFETY: as `expand2`.
-        unsafe { Self::expand8(planes::decode4(&*codes.cast(), table).as_ptr(), to) }
+        unsafe { Self::expand8(planes::decode4(&*codes.cast(), &table.entries).as_ptr(), to) }
     }
 
     /// A group of 5-bit codes (320 bytes).
     #[inline(always)]
-    unsafe fn expand5(codes: *const u8, table: &[i8; 32], to: *mut u8) {
+    unsafe fn expand5(codes: *const u8, table: &Table<32>, to: *mut u8) {
         // SAFETY: as `expand2`.
-        unsafe { Self::expand8(planes::decode5(&*codes.cast(), table).as_ptr(), to) }
+        unsafe { Self::expand8(planes::decode5(&*codes.cast(), &table.entries).as_ptr(), to) }
     }
 
     /// A group of 6-bit codes (384 bytes).
@@ -160,7 +163,7 @@ pub(crate) trait Products: Simd {
                     table,
                     panel.0.as_mut_ptr().cast(),
                 );
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), Bounds::of(table)));
             }
             sum
         }
@@ -168,7 +171,7 @@ pub(crate) trait Products: Simd {
 
     /// 4-bit codes.
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+    unsafe fn dot4(codes: *const u8, table: &Table<16>, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         let mut panel = Panel::<1>::new();
         // SAFETY: as `dot2`.
         unsafe {
@@ -179,7 +182,7 @@ pub(crate) trait Products: Simd {
                     table,
                     panel.0.as_mut_ptr().cast(),
                 );
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), table.bounds));
             }
             sum
         }
@@ -187,7 +190,7 @@ pub(crate) trait Products: Simd {
 
     /// 5-bit codes.
     #[inline(always)]
-    unsafe fn dot5(codes: *const u8, table: &[i8; 32], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+    unsafe fn dot5(codes: *const u8, table: &Table<32>, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         let mut panel = Panel::<1>::new();
         // SAFETY: as `dot2`.
         unsafe {
@@ -198,7 +201,7 @@ pub(crate) trait Products: Simd {
                     table,
                     panel.0.as_mut_ptr().cast(),
                 );
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), table.bounds));
             }
             sum
         }
@@ -213,7 +216,7 @@ pub(crate) trait Products: Simd {
             let mut sum = Self::splat(0.0);
             for group in 0..groups {
                 Self::expand6(codes.add(group * planes::INT6_BYTES), panel.0.as_mut_ptr().cast());
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), Bounds::INT6));
             }
             sum
         }
@@ -229,7 +232,7 @@ pub(crate) trait Products: Simd {
             for block in 0..blocks {
                 Self::expand_trits(codes.add(block * trits::BYTES), panel.0.as_mut_ptr().cast());
                 let x = x.add(block * trits::COLS);
-                let [dot] = Self::dot_columns::<1>(panel.0.as_ptr().cast(), 3, x, 0, [sum_of::<96>(x)]);
+                let [dot] = Self::dot_columns::<1>(panel.0.as_ptr().cast(), 3, x, 0, [sum_of::<96>(x)], Bounds::UNIT);
                 sum = sum.add(dot);
             }
             sum
@@ -245,7 +248,7 @@ pub(crate) trait Products: Simd {
             let mut sum = Self::splat(0.0);
             for group in 0..groups {
                 Self::expand_axis(codes.add(group * phase::AXIS_BYTES), panel.0.as_mut_ptr().cast());
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), Bounds::INT8));
             }
             sum
         }
@@ -260,7 +263,7 @@ pub(crate) trait Products: Simd {
             let mut sum = Self::splat(0.0);
             for group in 0..groups {
                 Self::expand_phases(codes.add(group * phase::PHASE_BYTES), panel.0.as_mut_ptr().cast());
-                sum = sum.add(dot_group(&panel, x.add(group * 32)));
+                sum = sum.add(dot_group(&panel, x.add(group * 32), Bounds::UNIT));
             }
             sum
         }
@@ -278,7 +281,7 @@ pub(crate) trait Products: Simd {
                 let codes = codes.add(group * 128 * STAGES);
                 Self::expand_pair::<STAGES>(codes, upper.0.as_mut_ptr().cast(), lower.0.as_mut_ptr().cast());
                 for (sum, panel) in sums.iter_mut().zip(&panels) {
-                    *sum = sum.add(dot_group(panel, x.add(group * 32)));
+                    *sum = sum.add(dot_group(panel, x.add(group * 32), Bounds::pairs(STAGES as u8)));
                 }
             }
             sums
@@ -304,10 +307,10 @@ pub(crate) trait Products: Simd {
                 Self::expand_complex(codes, a.0.as_mut_ptr().cast(), b.0.as_mut_ptr().cast());
                 let (re, im) = (re.add(group * 32), im.add(group * 32));
                 let dots = [
-                    dot_group(&a, re),
-                    dot_group(&b, im),
-                    dot_group(&b, re),
-                    dot_group(&a, im),
+                    dot_group(&a, re, Bounds::UNIT),
+                    dot_group(&b, im, Bounds::UNIT),
+                    dot_group(&b, re, Bounds::UNIT),
+                    dot_group(&a, im, Bounds::UNIT),
                 ];
                 for (sum, dot) in sums.iter_mut().zip(dots) {
                     *sum = sum.add(dot);
@@ -342,9 +345,9 @@ impl<const GROUPS: usize> Panel<GROUPS> {
 /// # Safety
 /// `V`'s instruction set is present; 32 activations are there.
 #[inline(always)]
-unsafe fn dot_group<V: Products>(panel: &Panel<1>, x: *const i8) -> V {
+unsafe fn dot_group<V: Products>(panel: &Panel<1>, x: *const i8, bounds: Bounds) -> V {
     // SAFETY: as this function's contract.
-    unsafe { V::dot_columns::<1>(panel.0.as_ptr().cast(), 1, x, 0, [sum_of::<32>(x)])[0] }
+    unsafe { V::dot_columns::<1>(panel.0.as_ptr().cast(), 1, x, 0, [sum_of::<32>(x)], bounds)[0] }
 }
 
 /// # Safety

@@ -52,11 +52,6 @@ pub(crate) trait Simd: Copy {
     /// The largest lane. No lane is NaN.
     unsafe fn max_lane(self) -> f32;
 
-    /// Asks for the cache line at `address`, which may lie outside any object.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn prefetch(_address: *const u8) {}
-
     /// Rounds to whole numbers, ties to even. For |lanes| < 2^22.
     #[inline(always)]
     unsafe fn round(self) -> Self {

@@ -84,26 +84,59 @@ fn packed_products_of_float_activations() {
     }
 }
 
-/// Codes and activations at their limits, where 8- and 16-bit intermediate results would overflow.
+/// Codes and activations at their limits, where 8- and 16-bit intermediate results would overflow, over as many columns
+/// as are summed before they are scaled.
 #[test]
 fn packed_products_of_extremes() {
     let mut rng = Rng::new(5);
-    let (rows, cols) = (16, 64);
-    let table = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { -127 });
-    for codes in [Codes::Int8, Codes::Codebook4(table)] {
-        let spec = Spec {
-            codes,
-            scales: ScaleGroup::Columns(32),
-            minima: true,
-            f32_scales: false,
-        };
-        let layout = Layout::new(rows, cols, codes, spec.scales, true).unwrap();
-        for code in [0x80, 0x81, 0x7f, 0x00, 0x11, 0xff] {
-            let weights = Weights::with_codes(&mut rng, layout, &vec![code; layout.codes_bytes()]);
+    // Backends add more products at once where the entries are closer together: here they are as far apart as that
+    // goes, and one further. 16-bit sums hold 8 products of pairs with weights up to 16, and 2 with weights up to 64.
+    let tables = [
+        (-127, 127),
+        (-64, 65),
+        (-65, 0),
+        (0, 64),
+        (63, 127),
+        (-8, 9),
+        (-8, 8),
+        (-127, -112),
+        (0, 15),
+    ];
+    let mut all = vec![
+        Codes::Int8,
+        Codes::Int6,
+        Codes::Trits,
+        Codes::PhasePair { stages: 1 },
+        Codes::PhasePair { stages: 2 },
+        Codes::PhaseAxis { magnitudes: true },
+        Codes::PhaseAxis { magnitudes: false },
+        Codes::PhaseComplex,
+    ];
+    for (least, most) in tables {
+        all.push(Codes::Codebook4(core::array::from_fn(|i| {
+            if i % 2 == 0 { least } else { most }
+        })));
+        all.push(Codes::Codebook5(core::array::from_fn(|i| {
+            if i / 8 % 2 == 0 { least } else { most }
+        })));
+    }
+    for first in [-127, -1, 121] {
+        all.push(Codes::Codebook2(core::array::from_fn(|i| first + 2 * i as i8)));
+        all.push(Codes::Codebook2(core::array::from_fn(|i| first + i as i8)));
+    }
+    let cols = 1024;
+    for codes in all {
+        let layout = Layout::new(16, cols, codes, ScaleGroup::Row, false).unwrap();
+        for byte in [
+            0x80, 0x81, 0x7f, 0x00, 0x01, 0x11, 0x2a, 0x55, 0x88, 0xaa, 0xdd, 0xf0, 0xff,
+        ] {
+            let weights = Weights::with_codes(&mut rng, layout, &vec![byte; layout.codes_bytes()]);
             for signs in [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]] {
-                let x: Vec<f32> = (0..9 * cols).map(|i| signs[i % 2] * 3.0).collect();
-                check(&weights.matrix(), Some(Quantization::Group), &x, &(spec, code));
-                check(&weights.matrix(), Some(Quantization::Group), &x[..cols], &(spec, code));
+                let x: Vec<f32> = (0..5 * cols).map(|i| signs[i % 2] * 3.0).collect();
+                for positions in [1, 5] {
+                    let x = &x[..positions * cols];
+                    check(&weights.matrix(), Some(Quantization::Row), x, &(codes, byte, signs));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use super::unpack::{
 };
 use crate::arch::products::{AHEAD, Products};
 use crate::arch::simd::Simd;
+use crate::format::codes::{Bounds, Table};
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -307,15 +308,15 @@ impl<P: IntegerProducts> Products for Lanes<P> {
     }
 
     #[inline(always)]
-    unsafe fn dot5(codes: *const u8, table: &[i8; 32], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+    unsafe fn dot5(codes: *const u8, table: &Table<32>, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         // SAFETY: as `dot8`.
-        unsafe { Self::from_i32(dot::<P, _>(Bits5::new(table), codes, groups, x)) }
+        unsafe { Self::from_i32(dot::<P, _>(Bits5::new(&table.entries), codes, groups, x)) }
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, _x_sum: i32) -> Self {
+    unsafe fn dot4(codes: *const u8, table: &Table<16>, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         // SAFETY: as `dot8`.
-        unsafe { Self::from_i32(dot::<P, _>(Bits4::new(table), codes, groups, x)) }
+        unsafe { Self::from_i32(dot::<P, _>(Bits4::new(&table.entries), codes, groups, x)) }
     }
 
     #[inline(always)]
@@ -390,15 +391,15 @@ impl<P: IntegerProducts> Products for Lanes<P> {
     }
 
     #[inline(always)]
-    unsafe fn expand5(codes: *const u8, table: &[i8; 32], to: *mut u8) {
+    unsafe fn expand5(codes: *const u8, table: &Table<32>, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits5::new(table).unpack(codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Bits5::new(&table.entries).unpack(codes, &mut ToPanel::<P>::new(to)) }
     }
 
     #[inline(always)]
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
+    unsafe fn expand4(codes: *const u8, table: &Table<16>, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits4::new(table).unpack(codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Bits4::new(&table.entries).unpack(codes, &mut ToPanel::<P>::new(to)) }
     }
 
     #[inline(always)]
@@ -452,6 +453,7 @@ impl<P: IntegerProducts> Products for Lanes<P> {
         x: *const i8,
         stride: usize,
         _x_sums: [i32; N],
+        _bounds: Bounds,
     ) -> [Self; N] {
         // SAFETY: as `dot8`.
         unsafe {

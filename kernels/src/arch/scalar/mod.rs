@@ -2,6 +2,7 @@
 
 use super::products::Products;
 use super::simd::Simd;
+use crate::format::codes::Bounds;
 use half::{bf16, f16};
 
 #[derive(Clone, Copy)]
@@ -173,6 +174,7 @@ impl Products for Scalar {
         x: *const i8,
         stride: usize,
         x_sums: [i32; N],
+        _bounds: Bounds,
     ) -> [Self; N] {
         // SAFETY: groups of values, and of activations at each of N strides, are there.
         core::array::from_fn(|n| unsafe { Self::dot8(panel, groups, x.add(n * stride), x_sums[n]) })

@@ -8,9 +8,12 @@
 //! of step `s` is the value of column `4 * s + j`. The functions named `decode` say so plainly; they are what the
 //! backends' kernels must equal.
 
+mod bounds;
 pub(crate) mod phase;
 pub(crate) mod planes;
 pub(crate) mod trits;
+
+pub(crate) use bounds::{Bounds, Table};
 
 use super::{FormatError, GROUP, TILE_ROWS};
 

@@ -2,7 +2,7 @@
 //! instruction set.)
 
 use crate::arch::products::Products;
-use crate::format::codes::{phase, planes};
+use crate::format::codes::{Table, phase, planes};
 
 /// # Safety
 /// Every method: `V`'s instruction set is present; `codes` and `x` are as [`Products`] says.
@@ -35,9 +35,9 @@ code!(Axis, phase::AXIS_BYTES, dot_axis);
 code!(Phases, phase::PHASE_BYTES, dot_phases);
 
 macro_rules! table_code {
-    ($name:ident, $entries:literal, $bytes:expr, $dot:ident) => {
+    ($name:ident, $table:ty, $bytes:expr, $dot:ident) => {
         #[derive(Clone, Copy)]
-        pub(super) struct $name<'t>(pub &'t [i8; $entries]);
+        pub(super) struct $name<'t>(pub &'t $table);
 
         impl Code for $name<'_> {
             const BYTES: usize = $bytes;
@@ -51,6 +51,6 @@ macro_rules! table_code {
     };
 }
 
-table_code!(Bits2, 4, planes::CODEBOOK2_BYTES, dot2);
-table_code!(Bits4, 16, planes::CODEBOOK4_BYTES, dot4);
-table_code!(Bits5, 32, planes::CODEBOOK5_BYTES, dot5);
+table_code!(Bits2, [i8; 4], planes::CODEBOOK2_BYTES, dot2);
+table_code!(Bits4, Table<16>, planes::CODEBOOK4_BYTES, dot4);
+table_code!(Bits5, Table<32>, planes::CODEBOOK5_BYTES, dot5);

@@ -6,6 +6,7 @@
 use super::prefill::{Panels, expand};
 use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, runs};
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
+use crate::format::codes::Bounds;
 use crate::format::{GROUP, Packed};
 use crate::ops::Int8Rows;
 use core::ops::Range;
@@ -138,8 +139,8 @@ unsafe fn block<V: Products, const N: usize>(
             let (at, n) = ((start - groups.start) * GROUP_BYTES, end - start);
             let panel = |i: usize| panels[i].0.as_ptr().cast::<u8>().wrapping_add(at);
             let panels = [panel(0), panel(1)];
-            let [a_re, b_re] = V::dot_two::<N>(panels, n, re, x.cols, re_sums);
-            let [a_im, b_im] = V::dot_two::<N>(panels, n, im, x.cols, im_sums);
+            let [a_re, b_re] = V::dot_two::<N>(panels, n, re, x.cols, re_sums, Bounds::UNIT);
+            let [a_im, b_im] = V::dot_two::<N>(panels, n, im, x.cols, im_sums, Bounds::UNIT);
             for (n, sums) in sums.iter_mut().enumerate() {
                 let x_group = (column + n) * all_groups + start;
                 let x_scales = [x.scale(x_group), x.scale(x_group + half)];

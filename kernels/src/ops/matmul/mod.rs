@@ -134,6 +134,7 @@ pub(crate) mod generic {
     use super::codes::{Axis, Bits2, Bits4, Bits5, Bits6, Bits8, Phases};
     use super::{complex, groups, pairs, prefill, trits};
     use crate::arch::products::Products;
+    use crate::format::codes::Table;
     use crate::format::{Codes, Packed};
     use crate::ops::Int8Rows;
     use core::ops::Range;
@@ -153,8 +154,8 @@ pub(crate) mod generic {
             match &w.codes() {
                 Codes::Int8 => groups::matvec::<V, _>(w, Bits8, x, column, units, out),
                 Codes::Int6 => groups::matvec::<V, _>(w, Bits6, x, column, units, out),
-                Codes::Codebook5(table) => groups::matvec::<V, _>(w, Bits5(table), x, column, units, out),
-                Codes::Codebook4(table) => groups::matvec::<V, _>(w, Bits4(table), x, column, units, out),
+                Codes::Codebook5(table) => groups::matvec::<V, _>(w, Bits5(&Table::of(table)), x, column, units, out),
+                Codes::Codebook4(table) => groups::matvec::<V, _>(w, Bits4(&Table::of(table)), x, column, units, out),
                 Codes::Codebook2(table) => groups::matvec::<V, _>(w, Bits2(table), x, column, units, out),
                 Codes::PhaseAxis { magnitudes: true } => groups::matvec::<V, _>(w, Axis, x, column, units, out),
                 Codes::PhaseAxis { magnitudes: false } => groups::matvec::<V, _>(w, Phases, x, column, units, out),

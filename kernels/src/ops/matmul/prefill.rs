@@ -2,7 +2,7 @@
 
 use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, panel_groups, runs};
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
-use crate::format::codes::trits;
+use crate::format::codes::{Bounds, Table, trits};
 use crate::format::{Codes, GROUP, Packed, TILE_ROWS};
 use crate::ops::Int8Rows;
 use core::ops::Range;
@@ -23,7 +23,7 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
     // Two tiles at a time: they are of one unit, or of two.
     let tiles_of_unit = w.layout().unit_rows() / TILE_ROWS;
     let units_at_once = 2 / tiles_of_unit;
-    let steps = panel_groups(&w.codes());
+    let (steps, bounds) = (panel_groups(&w.codes()), w.codes().bounds());
     // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
     unsafe {
         let mut unit = units.start;
@@ -40,6 +40,7 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
                 expand::<V>(w, unit, some, groups.clone(), &mut panels);
                 let tile = |i: usize| Tile {
                     panel: panels[i].0.as_ptr().cast(),
+                    bounds,
                     scales: Scales::of(w, first_tile + i),
                     rows: rows[i],
                 };
@@ -97,8 +98,14 @@ pub(super) unsafe fn expand<V: Products>(
         match &w.codes() {
             Codes::Int8 => groups!(|codes, to| V::expand8(codes, to)),
             Codes::Int6 => groups!(|codes, to| V::expand6(codes, to)),
-            Codes::Codebook5(table) => groups!(|codes, to| V::expand5(codes, table, to)),
-            Codes::Codebook4(table) => groups!(|codes, to| V::expand4(codes, table, to)),
+            Codes::Codebook5(table) => {
+                let table = Table::of(table);
+                groups!(|codes, to| V::expand5(codes, &table, to));
+            }
+            Codes::Codebook4(table) => {
+                let table = Table::of(table);
+                groups!(|codes, to| V::expand4(codes, &table, to));
+            }
             Codes::Codebook2(table) => groups!(|codes, to| V::expand2(codes, table, to)),
             Codes::PhaseAxis { magnitudes: true } => groups!(|codes, to| V::expand_axis(codes, to)),
             Codes::PhaseAxis { magnitudes: false } => groups!(|codes, to| V::expand_phases(codes, to)),
@@ -119,10 +126,11 @@ pub(super) unsafe fn expand<V: Products>(
     }
 }
 
-/// 16 rows: some groups of their weights, their scales, and which they are.
+/// 16 rows: some groups of their weights, how large those are, their scales, and which rows they are.
 #[derive(Clone, Copy)]
 struct Tile {
     panel: *const u8,
+    bounds: Bounds,
     scales: Scales,
     /// The first one, and how many there are.
     rows: (usize, usize),
@@ -191,7 +199,7 @@ unsafe fn block<V: Products, const T: usize, const N: usize>(
             }
             let x_codes = x.codes.as_ptr().add(column * x.cols + start * GROUP);
             let panels = tiles.map(|tile| tile.panel.wrapping_add((start - groups.start) * GROUP_BYTES));
-            let dots = dot::<V, T, N>(panels, end - start, x_codes, x.cols, x_sums);
+            let dots = dot::<V, T, N>(panels, end - start, x_codes, x.cols, x_sums, tiles[0].bounds);
             for ((tile, sums), dots) in tiles.iter().zip(&mut sums).zip(dots) {
                 let x_group = column * all_groups + start;
                 tile.scales.add_span(sums, dots, start, x, x_group, all_groups);
@@ -218,17 +226,18 @@ unsafe fn dot<V: Products, const T: usize, const N: usize>(
     x: *const i8,
     stride: usize,
     x_sums: [i32; N],
+    bounds: Bounds,
 ) -> [[V; N]; T] {
     // SAFETY: as this function's contract.
     unsafe {
         let mut dots = [[V::splat(0.0); N]; T];
         match (&panels[..], &mut dots[..]) {
             (&[first, second], [dots_first, dots_second]) => {
-                [*dots_first, *dots_second] = V::dot_two::<N>([first, second], groups, x, stride, x_sums);
+                [*dots_first, *dots_second] = V::dot_two::<N>([first, second], groups, x, stride, x_sums, bounds);
             }
             (panels, dots) => {
                 for (panel, dots) in panels.iter().zip(dots) {
-                    *dots = V::dot_columns::<N>(*panel, groups, x, stride, x_sums);
+                    *dots = V::dot_columns::<N>(*panel, groups, x, stride, x_sums, bounds);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::scales::{Scales, Spans, runs};
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
+use crate::format::codes::Bounds;
 use crate::format::codes::trits::{BYTES, GROUPS};
 use crate::format::{GROUP, Packed};
 use crate::ops::Int8Rows;
@@ -46,7 +47,7 @@ pub(super) unsafe fn matvec<V: Products>(
                     V::expand_trits(codes.add(block * BYTES), panel.0.as_mut_ptr().cast());
                     let values = panel.0.as_ptr().cast::<u8>().add(within * GROUP_BYTES);
                     let x_sum = x.sum(x_group, at, at + some);
-                    let [part] = V::dot_columns::<1>(values, some, x_codes.add(at * GROUP), 0, [x_sum]);
+                    let [part] = V::dot_columns::<1>(values, some, x_codes.add(at * GROUP), 0, [x_sum], Bounds::UNIT);
                     dot = dot.add(part);
                     at += some;
                 }

@@ -5,7 +5,7 @@
 use super::Avx512;
 use super::values::{self, Group, load};
 use crate::arch::products::Products;
-use crate::format::codes::{phase, planes, trits};
+use crate::format::codes::{Bounds, Table, phase, planes, trits};
 use core::arch::x86_64::*;
 
 /// How far ahead a kernel for one column asks for codes, in bytes: measured, on Zen 5 half as far costs a tenth.
@@ -143,7 +143,7 @@ impl<const VBMI: bool> Products for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    unsafe fn dot4(codes: *const u8, table: &[i8; 16], groups: usize, x: *const i8, x_sum: i32) -> Self {
+    unsafe fn dot4(codes: *const u8, table: &Table<16>, groups: usize, x: *const i8, x_sum: i32) -> Self {
         // SAFETY: as `dot8`.
         unsafe {
             dot!(
@@ -152,19 +152,19 @@ impl<const VBMI: bool> Products for Avx512<VBMI> {
                 codes,
                 x,
                 x_sum,
-                values::of4(codes, table)
+                values::of4(codes, &table.entries)
             )
         }
     }
 
     #[inline(always)]
-    unsafe fn expand4(codes: *const u8, table: &[i8; 16], to: *mut u8) {
+    unsafe fn expand4(codes: *const u8, table: &Table<16>, to: *mut u8) {
         // SAFETY: as `expand8`.
-        unsafe { store(values::of4(codes, table), to) }
+        unsafe { store(values::of4(codes, &table.entries), to) }
     }
 
     #[inline(always)]
-    unsafe fn dot5(codes: *const u8, table: &[i8; 32], groups: usize, x: *const i8, x_sum: i32) -> Self {
+    unsafe fn dot5(codes: *const u8, table: &Table<32>, groups: usize, x: *const i8, x_sum: i32) -> Self {
         // SAFETY: as `dot8`.
         unsafe {
             dot!(
@@ -173,15 +173,15 @@ impl<const VBMI: bool> Products for Avx512<VBMI> {
                 codes,
                 x,
                 x_sum,
-                values::of5::<VBMI>(codes, table)
+                values::of5::<VBMI>(codes, &table.entries)
             )
         }
     }
 
     #[inline(always)]
-    unsafe fn expand5(codes: *const u8, table: &[i8; 32], to: *mut u8) {
+    unsafe fn expand5(codes: *const u8, table: &Table<32>, to: *mut u8) {
         // SAFETY: as `expand8`.
-        unsafe { store(values::of5::<VBMI>(codes, table), to) }
+        unsafe { store(values::of5::<VBMI>(codes, &table.entries), to) }
     }
 
     #[inline(always)]
@@ -309,6 +309,7 @@ impl<const VBMI: bool> Products for Avx512<VBMI> {
         x: *const i8,
         stride: usize,
         x_sums: [i32; N],
+        _bounds: Bounds,
     ) -> [Self; N] {
         // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
@@ -324,6 +325,7 @@ impl<const VBMI: bool> Products for Avx512<VBMI> {
         x: *const i8,
         stride: usize,
         x_sums: [i32; N],
+        _bounds: Bounds,
     ) -> [[Self; N]; 2] {
         // SAFETY: as `dot_columns`.
         unsafe { dot_panels::<VBMI, 2, N>(panels, groups, x, stride, x_sums) }
