@@ -52,6 +52,10 @@ pub(crate) trait Simd: Copy {
     /// The largest lane. No lane is NaN.
     unsafe fn max_lane(self) -> f32;
 
+    /// Asks for the cache line at `address`, which may lie outside any object.
+    #[inline(always)]
+    unsafe fn prefetch(_address: *const u8) {}
+
     /// Rounds to whole numbers, ties to even. For |lanes| < 2^22.
     #[inline(always)]
     unsafe fn round(self) -> Self {

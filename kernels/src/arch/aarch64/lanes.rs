@@ -229,4 +229,12 @@ impl<P: Copy> Simd for Lanes<P> {
         // SAFETY: as `splat`.
         unsafe { vmaxvq_f32(larger(larger(a, c), larger(b, d))) }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+        }
+    }
 }

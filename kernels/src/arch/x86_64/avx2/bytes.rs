@@ -70,10 +70,3 @@ pub(super) unsafe fn add(bytes: __m256i, x: i8) -> __m256i {
     // SAFETY: registers only.
     unsafe { _mm256_add_epi8(bytes, _mm256_set1_epi8(x)) }
 }
-
-/// Asks for the cache line at `address`, which may lie outside any object.
-#[inline(always)]
-pub(super) unsafe fn prefetch(address: *const u8) {
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-}

@@ -1,8 +1,10 @@
 //! Powers of i ([`phase`](crate::format::codes::phase)).
 
-use super::bytes::{add, broadcast, load, load_table, look_up, nibbles, prefetch, store};
+use super::bytes::{add, broadcast, load, load_table, look_up, nibbles, store};
+use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, offset, restore};
 use crate::arch::products::AHEAD;
+use crate::arch::simd::Simd;
 use crate::format::codes::Bounds;
 use crate::format::codes::phase::{AXIS_BYTES, PHASE_BYTES, im, pair_value, re};
 use crate::format::codes::planes::CODEBOOK2_BYTES;
@@ -100,7 +102,7 @@ pub(super) unsafe fn dot_pair<M: Multiply, const STAGES: usize>(
                 for step in 0..2 * STAGES {
                     let codes = codes.add(step * 64);
                     if half == 0 {
-                        prefetch(codes.wrapping_add(AHEAD));
+                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
                     }
                     let weights = blocks::<STAGES>(load(codes.add(half * 32)));
                     // A step has 8 pairs of columns, or 4.
@@ -168,9 +170,9 @@ pub(super) unsafe fn dot_axis<M: Multiply>(codes: *const u8, groups: usize, x: *
         let mut sums = Sums::<M>::new();
         for group in 0..groups {
             let (codes, x) = (codes.add(group * AXIS_BYTES), x.add(group * 32));
-            prefetch(codes.wrapping_add(AHEAD + 256));
+            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + 256));
             for step in 0..4 {
-                prefetch(codes.wrapping_add(AHEAD + step * 64));
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + step * 64));
                 let (first, second) = (broadcast(x.add(step * 4)), broadcast(x.add(16 + step * 4)));
                 for half in 0..2 {
                     // Not the weight is put in one of two columns: its column's activation is taken.
@@ -209,7 +211,7 @@ pub(super) unsafe fn dot_phases<M: Multiply>(
         let mut sums = Sums::<M>::new();
         for group in 0..groups {
             let (codes, x) = (codes.add(group * PHASE_BYTES), x.add(group * 32));
-            prefetch(codes.wrapping_add(AHEAD));
+            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
             for half in 0..2 {
                 for (i, codes) in nibbles(load(codes.add(half * 32))).into_iter().enumerate() {
                     let (x, [a, b, c, d]) = (x.add(i * 8), look_up_all(&PARTS, codes));
@@ -262,7 +264,7 @@ pub(super) unsafe fn dot_complex<M: Multiply>(
                 for step in 0..2 {
                     let codes = codes.add(step * 64);
                     if half == 0 {
-                        prefetch(codes.wrapping_add(AHEAD));
+                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
                     }
                     for (i, codes) in nibbles(load(codes.add(half * 32))).into_iter().enumerate() {
                         let [a, b, c, d] = look_up_all(&PARTS, codes);

@@ -1,8 +1,10 @@
 //! Codes of 8 bits, and codes in planes of 4, 2 and 1 bits ([`planes`](crate::format::codes::planes)).
 
-use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, prefetch, store};
+use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, store};
+use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, at_once, offset, restore};
 use crate::arch::products::{AHEAD, GROUP_BYTES};
+use crate::arch::simd::Simd;
 use crate::format::codes::planes::{CODEBOOK2_BYTES, CODEBOOK4_BYTES, CODEBOOK5_BYTES, INT6_BYTES};
 use crate::format::codes::{Bounds, Table};
 use core::arch::x86_64::*;
@@ -25,7 +27,7 @@ pub(super) unsafe fn dot8<M: Multiply>(codes: *const u8, groups: usize, x: *cons
         let mut sums = Sums::<M>::new();
         for step in 0..groups * 8 {
             let codes = codes.add(step * 64);
-            prefetch(codes.wrapping_add(AHEAD));
+            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
             let x = broadcast(x.add(step * 4));
             for half in 0..2 {
                 let values = load(codes.add(half * 32));
@@ -60,7 +62,7 @@ unsafe fn add_twos<M: Multiply>(sums: &mut [Sums<M>; 2], codes: *const u8, x: *c
     unsafe {
         for step in 0..2 {
             let (codes, x) = (codes.add(step * 64), x.add(step * 16));
-            prefetch(codes.wrapping_add(AHEAD));
+            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
             let x = [
                 broadcast(x),
                 broadcast(x.add(4)),
@@ -181,7 +183,7 @@ unsafe fn dot4_with<M: Multiply, const AT_ONCE: usize>(
             let (codes, x) = (codes.add(group * CODEBOOK4_BYTES), x.add(group * 32));
             for step in 0..4 {
                 let codes = codes.add(step * 64);
-                prefetch(codes.wrapping_add(AHEAD));
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
                 let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
                 for half in 0..2 {
                     for (nibbles, x) in nibbles(load(codes.add(half * 32))).into_iter().zip(x) {
@@ -270,7 +272,7 @@ unsafe fn dot5_with<M: Multiply, const AT_ONCE: usize>(
         let mut sums = Sums::<M>::new();
         for group in 0..groups {
             let (codes, x) = (codes.add(group * CODEBOOK5_BYTES), x.add(group * 32));
-            prefetch(codes.wrapping_add(AHEAD + 256));
+            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + 256));
             // From the last step to the first, so that the fifth bits come up one after the other: column 16 of a step
             // in bits 4.., column 0 in bits 0...
             let mut high: [__m256i; 2] = [load(codes.add(256)), load(codes.add(256 + 32))];
@@ -280,7 +282,7 @@ unsafe fn dot5_with<M: Multiply, const AT_ONCE: usize>(
             }
             for step in (0..4).rev() {
                 let codes = codes.add(step * 64);
-                prefetch(codes.wrapping_add(AHEAD));
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
                 let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
                 for half in 0..2 {
                     let nibbles = nibbles(load(codes.add(half * 32)));
@@ -328,7 +330,7 @@ pub(super) unsafe fn dot6<M: Multiply>(codes: *const u8, groups: usize, x: *cons
             let (codes, x) = (codes.add(group * INT6_BYTES), x.add(group * 32));
             for step in 0..4 {
                 let codes = codes.add(step * 64);
-                prefetch(codes.wrapping_add(AHEAD));
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
                 let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
                 for half in 0..2 {
                     for (nibbles, x) in nibbles(load(codes.add(half * 32))).into_iter().zip(x) {

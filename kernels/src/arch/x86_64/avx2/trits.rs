@@ -1,8 +1,10 @@
 //! Dense ternary codes ([`trits`](crate::format::codes::trits)).
 
-use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, prefetch, store};
+use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, store};
+use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, restore};
 use crate::arch::products::AHEAD;
+use crate::arch::simd::Simd;
 use crate::format::codes::trits::{BYTES, COLS, TABLES};
 use core::arch::x86_64::*;
 
@@ -42,7 +44,7 @@ pub(super) unsafe fn dot<M: Multiply>(codes: *const u8, blocks: usize, x: *const
                 let mut signs = load(codes.add(256));
                 for magnitude in (0..8).rev() {
                     if half == 0 && magnitude < 5 {
-                        prefetch(codes.wrapping_add(AHEAD + magnitude * 64));
+                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + magnitude * 64));
                     }
                     let magnitudes = nibbles(load(codes.add(magnitude / 2 * 64)))[magnitude % 2];
                     let three = three_codes(magnitudes, signs);

@@ -130,4 +130,10 @@ impl<const VBMI: bool> Simd for Avx512<VBMI> {
         // SAFETY: as `splat`.
         unsafe { _mm512_reduce_max_ps(self.0) }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
 }
