@@ -38,6 +38,9 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
             for first in (0..w.groups()).step_by(steps) {
                 let groups = first..w.groups().min(first + steps);
                 expand::<V>(w, unit, some, groups.clone(), &mut panels);
+                for unit in unit..unit + some {
+                    prefetch::<V>(w, unit, groups.end..groups.end + steps);
+                }
                 let tile = |i: usize| Tile {
                     panel: panels[i].0.as_ptr().cast(),
                     bounds,
@@ -55,6 +58,20 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
             }
             unit += some;
         }
+    }
+}
+
+/// Asks for the codes of groups, which memory brings while columns pass. What lies past the unit's end is the next one's.
+///
+/// # Safety
+/// `V`'s instruction set is present.
+#[inline(always)]
+unsafe fn prefetch<V: Products>(w: &Packed<'_>, unit: usize, groups: Range<usize>) {
+    let (codes, block) = (w.codes_ptr(unit, 0), w.codes().block());
+    let offset = |group: usize| group * GROUP / block.cols * block.bytes;
+    for line in (offset(groups.start)..offset(groups.end)).step_by(64) {
+        // SAFETY: as this function's contract.
+        unsafe { V::prefetch(codes.wrapping_add(line)) };
     }
 }
 

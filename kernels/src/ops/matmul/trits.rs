@@ -29,10 +29,12 @@ pub(super) unsafe fn matvec<V: Products>(
             let codes = w.codes_ptr(unit, 0);
             let mut sum = [V::splat(0.0)];
             let mut start = 0;
+            // The block that the panel holds.
+            let mut held = usize::MAX;
             while start < groups {
                 let end = spans.end(start, groups);
                 let mut dot = V::splat(0.0);
-                // Whole blocks, where the span is some; then what it has of others. All sums are whole numbers below
+                // Whole blocks, where the span has some; then what it has of others. All sums are whole numbers below
                 // 2^24: exact.
                 let mut at = start;
                 let blocks = (end - start) / GROUPS;
@@ -44,7 +46,10 @@ pub(super) unsafe fn matvec<V: Products>(
                 while at < end {
                     let (block, within) = (at / GROUPS, at % GROUPS);
                     let some = (GROUPS - within).min(end - at);
-                    V::expand_trits(codes.add(block * BYTES), panel.0.as_mut_ptr().cast());
+                    if block != held {
+                        V::expand_trits(codes.add(block * BYTES), panel.0.as_mut_ptr().cast());
+                        held = block;
+                    }
                     let values = panel.0.as_ptr().cast::<u8>().add(within * GROUP_BYTES);
                     let x_sum = x.sum(x_group, at, at + some);
                     let [part] = V::dot_columns::<1>(values, some, x_codes.add(at * GROUP), 0, [x_sum], Bounds::UNIT);
