@@ -369,3 +369,18 @@ fn text(measurements: &[Measurement], bandwidth: f64) -> String {
     }));
     format!("read bandwidth {:.1} GB/s\n{}", bandwidth / 1e9, table(&rows, 4))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_a_layout() -> Outcome {
+        let bytes = vec![0; 1 << 20];
+        for (name, storage) in FORMATS {
+            let (rows, cols) = parse_shape("34x192")?;
+            assert!(!matrices(&bytes, rows, cols, storage)?.is_empty(), "{name}");
+        }
+        Ok(())
+    }
+}

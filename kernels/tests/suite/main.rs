@@ -10,4 +10,5 @@ mod elementwise;
 mod errors;
 mod formats;
 mod oracle;
+mod overflow;
 mod products;
