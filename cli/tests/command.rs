@@ -512,7 +512,7 @@ fn bench_measures_models_and_kernels() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let cases: [(&[&str], i32, &str); 19] = [
+    let cases: [(&[&str], i32, &str); 20] = [
         (&["inspect", "missing.gguf"], 1, "missing.gguf"),
         (&["inspect", "not-a-model.gguf"], 1, "not-a-model.gguf"),
         (
