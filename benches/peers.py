@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""halfpi and llama.cpp side by side on one GGUF, in one run: prefill (512 tokens) and decode (128 tokens) a second.
+"""halfpi and llama.cpp side by side in one run: prefill (512 tokens) and decode (128 tokens) a second.
 
     benches/peers.py --model MODEL [--halfpi target/release/halfpi] [--threads 1,2] [--rounds 5] [--load] [--json FILE]
+    benches/peers.py --shape SHAPE [--formats ternary,ternary-dense] [--head FORMAT]
+                     [--peer-formats tq2_0,q4_0] [--peer-head FORMAT] …
+
+With --model both read the same GGUF. With --shape they run random models of the same shape, each in its own formats:
+`halfpi bench --shape SHAPE --format F --save` writes llama.cpp's (into target/peers), in types that llama.cpp reads.
 
 Rounds alternate between the contenders, so that a change of the machine's mood meets both; medians are compared.
 With --load everything is measured a second time while as many busy loops as there are cores run beside it.
@@ -45,13 +50,14 @@ def python_with_xllamacpp():
 class LlamaCpp:
     """A llama.cpp that stays loaded in a process of its own and measures when asked."""
 
-    def __init__(self, python, model, threads, flash, passive):
+    def __init__(self, python, name, model, threads, flash, passive):
         env = os.environ | ({"OMP_WAIT_POLICY": "passive"} if passive else {})
         command = [python, __file__, "--worker", json.dumps({"model": str(model), "threads": threads, "flash": flash})]
         self.process = subprocess.Popen(
             command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self.name = f"flash {'on' if flash else 'off'}{', passive' if passive else ''}"
+        self.model = name
+        self.name = f"{name}, flash {'on' if flash else 'off'}{', passive' if passive else ''}"
         self.info = self.read()
 
     def read(self):
@@ -106,8 +112,8 @@ def worker(spec):
         print(json.dumps(result), flush=True)
 
 
-def measure_halfpi(binary, model, threads):
-    command = [binary, "bench", "--model", model, "--threads", str(threads), "--json"]
+def measure_halfpi(binary, subject, threads, more):
+    command = [binary, "bench", *subject, "--threads", str(threads), "--json", *more]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {
         "prefill": report["prefill_tokens_per_second"],
@@ -120,15 +126,22 @@ def measure_halfpi(binary, model, threads):
 def compare(args, python, threads):
     """Medians of every contender at this number of threads: {name: {prefill, decode}}."""
     policies = (False, True) if threads > 1 else (False,)
-    peers = [LlamaCpp(python, args.model, threads, flash, passive) for flash in (False, True) for passive in policies]
+    peers = [
+        LlamaCpp(python, name, model, threads, flash, passive)
+        for name, model in args.peers.items()
+        for flash in (False, True)
+        for passive in policies
+    ]
     # A first run of each warms it; halfpi's also says where its decode begins, and llama.cpp is asked for the same.
-    start = measure_halfpi(args.halfpi, args.model, threads)["start"] if args.halfpi else 0
+    start = 0
+    for subject in args.ours.values():
+        start = measure_halfpi(args.halfpi, subject, threads, args.more)["start"]
     rounds = {}
     for n in range(args.rounds):
         for peer in peers if n % 2 else reversed(peers):
             rounds.setdefault(peer.name, []).append(peer.measure(start))
-        if args.halfpi:
-            rounds.setdefault("halfpi", []).append(measure_halfpi(args.halfpi, args.model, threads))
+        for name, subject in args.ours.items():
+            rounds.setdefault(name, []).append(measure_halfpi(args.halfpi, subject, threads, args.more))
     for peer in peers:
         peer.close()
     medians = {
@@ -138,26 +151,61 @@ def compare(args, python, threads):
     return medians, peers[0].info
 
 
-def report(threads, loaded, medians):
-    ours = medians.pop("halfpi", None)
+def report(args, threads, loaded, medians):
+    """Prints every pair of one of llama.cpp's models, at its best settings, and one of halfpi's."""
     state = "loaded" if loaded else "alone"
     rows = []
     for key in ("prefill", "decode"):
-        best = max(medians, key=lambda name: medians[name][key])
-        row = {"threads": threads, "state": state, "what": key, "llama_cpp": medians[best][key], "settings": best}
-        line = f"{state:7} threads {threads}  {key:8} llama.cpp {row['llama_cpp']:8.1f} ({best})"
-        if ours:
-            row |= {"halfpi": ours[key], "ratio": ours[key] / row["llama_cpp"]}
-            line += f"  halfpi {ours[key]:8.1f}  ratio {row['ratio']:.2f}"
-        print(line, flush=True)
-        rows.append(row)
+        for peer in args.peers:
+            settings = (name for name in medians if name.startswith(f"{peer}, flash"))
+            best = max(settings, key=lambda name: medians[name][key])
+            row = {"threads": threads, "state": state, "what": key, "llama_cpp": medians[best][key], "settings": best}
+            line = f"{state:7} threads {threads}  {key:8} llama.cpp {row['llama_cpp']:8.1f} ({best})"
+            for name in args.ours:
+                ours = medians[name][key]
+                row = row | {"halfpi": ours, "format": name, "ratio": ours / row["llama_cpp"]}
+                print(f"{line}  {name} {ours:8.1f}  ratio {row['ratio']:.2f}", flush=True)
+                rows.append(row)
+            if not args.ours:
+                print(line, flush=True)
+                rows.append(row)
     return rows
+
+
+def choose_models(args, parser):
+    """Fills in `args.ours`, what halfpi measures by name, and `args.peers`, the files of llama.cpp."""
+    if args.model:
+        args.peers = {args.model.stem: args.model}
+        args.ours = {"halfpi": ["--model", args.model]} if args.halfpi else {}
+        return
+    if not args.halfpi:
+        parser.error("--shape needs halfpi, which makes the models")
+    head = ["--head", args.head] if args.head else []
+    args.ours = {
+        f"halfpi {name}": ["--shape", args.shape, "--format", name, *head] for name in args.formats.split(",")
+    }
+    args.peers = {}
+    directory = ROOT / "target" / "peers"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in args.peer_formats.split(","):
+        path = directory / f"{args.shape}-{name}-{args.peer_head}.gguf"
+        if not path.exists():
+            command = [args.halfpi, "bench", "--shape", args.shape, "--format", name, "--head", args.peer_head]
+            subprocess.run([*command, "--save", path], check=True)
+        args.peers[name] = path
 
 
 def main():
     parser = argparse.ArgumentParser(description="halfpi and llama.cpp side by side: tokens a second")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help="a GGUF that both read")
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument("--model", type=Path, help="a GGUF that both read")
+    subject.add_argument("--shape", help="a shape of `halfpi bench --shape`")
+    parser.add_argument("--formats", default="ternary", help="what halfpi stores a shape's matrices as")
+    parser.add_argument("--head", help="what halfpi stores its embedding and head as")
+    parser.add_argument("--peer-formats", default="tq2_0", help="the same for llama.cpp")
+    parser.add_argument("--peer-head", default="q4_0")
+    parser.add_argument("--halfpi-args", default="", help="further arguments of `halfpi bench`")
     parser.add_argument("--halfpi", type=Path, default=ROOT / "target" / "release" / "halfpi")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
@@ -166,11 +214,13 @@ def main():
     args = parser.parse_args()
     if args.worker:
         return worker(json.loads(args.worker))
-    if not args.model or not args.model.is_file():
-        parser.error(f"--model must name a GGUF file, not {args.model}")
+    if not args.shape and not (args.model and args.model.is_file()):
+        parser.error(f"--model must name a GGUF file, not {args.model}; or name a --shape")
     if not args.halfpi.is_file():
         print(f"no halfpi at {args.halfpi} (cargo build --release -p halfpi-cli): measuring llama.cpp alone")
         args.halfpi = None
+    args.more = args.halfpi_args.split()
+    choose_models(args, parser)
 
     python = python_with_xllamacpp()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start")
@@ -184,7 +234,7 @@ def main():
                 if not described:
                     print(f"xllamacpp {info['version']}: {info['features']}")
                     described = True
-                rows += report(threads, loaded, medians)
+                rows += report(args, threads, loaded, medians)
         finally:
             for loop in loops:
                 loop.kill()

@@ -33,6 +33,9 @@ pub struct ModelArgs {
     /// What the embedding and the output matrix of a random model are stored as [default: as `halfpi pack` has it]
     #[arg(long, value_name = "FORMAT", conflicts_with = "model", value_parser = Storage::names().collect::<Vec<_>>())]
     head: Option<String>,
+    /// Write the random model to this file and measure nothing: for other programs to measure
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "json"])]
+    save: Option<PathBuf>,
     /// Tokens of the prompt that prefill is measured with
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: u32,
@@ -96,6 +99,11 @@ struct Round {
 }
 
 pub fn run(args: &ModelArgs) -> Outcome {
+    if let Some(path) = &args.save {
+        let (name, model) = args.synthetic()?;
+        model.save(path)?;
+        return print(&format!("{name}: {}\n", path.display()));
+    }
     let (model, file) = args.open()?;
     let file_bytes = file.bytes().len();
     let start = Instant::now();
@@ -165,6 +173,12 @@ impl ModelArgs {
         if let Some(path) = &self.subject.model {
             return Ok((path.display().to_string(), ModelFile::open(path)?));
         }
+        let (name, model) = self.synthetic()?;
+        Ok((name, model.to_model_file()?))
+    }
+
+    /// The random model and what to call it.
+    fn synthetic(&self) -> Outcome<(String, SyntheticModel)> {
         let (shape, format) = (self.subject.shape.as_deref().unwrap_or_default(), &self.format);
         // The command line takes known names only.
         let unknown = || format!("there is no shape {shape:?} with format {format:?}");
@@ -172,7 +186,7 @@ impl ModelArgs {
         let model = model.with_storage(Storage::by_name(format).ok_or_else(unknown)?);
         let head = self.head.as_deref().unwrap_or(default_head(format));
         let model = model.with_head(Storage::by_name(head).ok_or_else(unknown)?);
-        Ok((format!("{shape} {format}, head {head}"), model.to_model_file()?))
+        Ok((format!("{shape} {format}, head {head}"), model))
     }
 }
 
