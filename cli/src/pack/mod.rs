@@ -6,11 +6,11 @@ mod page;
 use std::iter;
 use std::path::PathBuf;
 
-use halfpi::pack::{Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
+use halfpi::pack::{Calibration, Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
-use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, table};
+use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, read_text, table};
 use crate::progress;
 use archive::Archived;
 
@@ -40,6 +40,13 @@ pub struct Args {
     /// Another format for the tensors that PATTERN names, in which * stands for anything; the first that matches counts
     #[arg(long, short, value_name = "PATTERN=FORMAT")]
     keep: Vec<String>,
+    /// Round with error feedback, by what the layers make of this text: the kind the model will meet
+    #[arg(long, value_name = "TEXT")]
+    calibrate: Option<PathBuf>,
+    /// Tokens of the text that are used, spread evenly over it
+    #[arg(long, value_name = "N", requires = "calibrate", default_value_t = 16384,
+          value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    calibrate_tokens: u32,
     /// File to write
     #[arg(long, short, value_name = "OUT.gguf")]
     output: PathBuf,
@@ -85,6 +92,12 @@ pub fn run(args: &Args) -> Outcome {
     };
     if let Some(head) = &args.head {
         options.head = head.parse().map_err(halfpi::Error::from)?;
+    }
+    if let Some(path) = &args.calibrate {
+        options.calibration = Some(Calibration {
+            text: read_text(path)?,
+            tokens: args.calibrate_tokens as usize,
+        });
     }
     if let Some(threads) = args.threads {
         options.threads = threads.into();

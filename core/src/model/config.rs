@@ -14,6 +14,14 @@ const MOST: usize = 1 << 22;
 /// [`GgufError`](crate::gguf::GgufError) for missing keys or keys of the wrong type, [`ModelError`] for an unknown
 /// architecture or values that no model can have.
 pub fn read_config(gguf: &Gguf<'_>) -> Result<Config> {
+    read_metadata(gguf, vocab_size)
+}
+
+/// The same of metadata without tensors: `vocab_size` gives the rows of the embedding.
+pub(crate) fn read_metadata(
+    gguf: &Gguf<'_>,
+    vocab_size: impl FnOnce(&Gguf<'_>) -> Result<usize, ModelError>,
+) -> Result<Config> {
     if let Some(count) = gguf.opt_u32("split.count")?.filter(|&count| count > 1) {
         return Err(ModelError::Split { count }.into());
     }

@@ -8,6 +8,8 @@ mod load;
 mod tensors;
 
 pub use config::read_config;
+#[cfg(feature = "pack")]
+pub(crate) use config::read_metadata;
 pub use error::ModelError;
 pub use info::{ModelInfo, SessionMemory};
 pub use load::LoadedModel;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use halfpi_kernels::format::FormatError;
 
-use super::Format;
+use super::{CalibrationError, Format};
 use crate::gguf::GgmlType;
 
 /// What stands in the way of making a model file, and what to do about it.
@@ -51,6 +51,9 @@ pub enum PackError {
         /// The format.
         format: Format,
     },
+    /// The calibration pass failed.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
     /// `progress` asked to stop.
     #[error("packing was stopped; no file was written")]
     Cancelled,

@@ -20,6 +20,7 @@
 //! # Ok::<(), halfpi::Error>(())
 //! ```
 
+mod calibrate;
 mod compare;
 mod error;
 mod format;
@@ -34,6 +35,7 @@ mod source;
 mod survey;
 pub mod synthetic;
 
+pub use calibrate::{Calibration, CalibrationError};
 pub use compare::Alternative;
 pub use error::PackError;
 pub use format::Format;

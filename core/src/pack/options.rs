@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Format, PackError, Scales};
+use super::{Calibration, Format, PackError, Scales};
 
 /// How a model is packed.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Options {
     pub scales: Option<Scales>,
     /// Formats for some tensors; the first that matches counts.
     pub keep: Vec<Keep>,
+    /// Rounds with error feedback, by what the layers make of a text.
+    pub calibration: Option<Calibration>,
     /// Threads that quantize.
     pub threads: usize,
     /// Whether to take what [`PackError::Loss`] refuses.
@@ -32,6 +34,7 @@ impl Options {
             head: format.head(),
             scales: None,
             keep: Vec::new(),
+            calibration: None,
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
             allow_loss: false,
             survey: false,

@@ -1,5 +1,6 @@
 //! Packs a model, tensor by tensor.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -8,8 +9,9 @@ use half::{bf16, f16};
 use halfpi_kernels::format::stock::Stock;
 use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
+use super::calibrate::{Calibration, Item, calibrate};
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
-use super::quantize::{Coding, pack_complex_rows, pack_rows, phase_complex_layout};
+use super::quantize::{Batch, Coding, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
 use super::survey::Surveyor;
 use super::{Distortion, Format, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey};
@@ -114,12 +116,19 @@ pub fn pack(
         weights_done: 0,
         progress,
     };
+    let mut calibrated = match &options.calibration {
+        Some(calibration) => packer.calibrate(source, calibration, &tensors, &plans)?,
+        None => HashMap::new(),
+    };
     let mut report = Vec::with_capacity(tensors.len());
     let mut all = Distortion::default();
     for (index, (tensor, plan)) in tensors.iter().zip(plans).enumerate() {
         let is_matrix = tensor.dims.len() > 1;
         let mut surveyor = (options.survey && is_matrix).then(|| Surveyor::new(tensor, options.threads));
-        let distortion = packer.tensor(index, tensor, &plan.target, &mut surveyor)?;
+        let distortion = match calibrated.remove(&tensor.name) {
+            Some(batch) => packer.calibrated(tensor, &plan.target, &batch, &mut surveyor)?,
+            None => packer.tensor(index, tensor, &plan.target, &mut surveyor)?,
+        };
         if !options.allow_loss {
             gate::check(&tensor.name, &plan.format, plan.target.code_bits(), distortion)?;
         }
@@ -298,6 +307,49 @@ struct Packer<'p, W> {
 }
 
 impl<W: Write> Packer<'_, W> {
+    /// Packs all matrices that can be calibrated.
+    fn calibrate<'a>(
+        &mut self,
+        source: &Source,
+        calibration: &Calibration,
+        tensors: &'a [SourceTensor<'a>],
+        plans: &'a [Plan],
+    ) -> Result<HashMap<String, Batch>> {
+        let item = |(tensor, plan): (&'a SourceTensor<'a>, &'a Plan)| {
+            let target = match &plan.target {
+                Target::Codes(coding) => Some(coding),
+                _ => None,
+            };
+            (tensor.name.as_str(), Item { tensor, target })
+        };
+        let items = tensors.iter().zip(plans).map(item).collect();
+        let threads = self.threads;
+        calibrate(source, items, calibration, threads, &mut |name| match tensors
+            .iter()
+            .position(|tensor| tensor.name == name)
+        {
+            Some(index) => self.advance(index, &tensors[index], 0..tensors[index].rows),
+            None => Ok(()),
+        })
+    }
+
+    /// Writes a matrix that was packed in the calibration pass.
+    fn calibrated(
+        &mut self,
+        tensor: &SourceTensor<'_>,
+        target: &Target,
+        batch: &Batch,
+        surveyor: &mut Option<Surveyor<'_>>,
+    ) -> Result<Distortion> {
+        if let Target::Codes(Coding { layout, .. }) = target {
+            for bytes in [&layout.header()[..], &batch.codes, &batch.scales] {
+                self.out.write(&tensor.name, bytes)?;
+            }
+            survey_codes(surveyor, tensor, 0..tensor.rows, layout, &[&batch.codes, &batch.scales])?;
+        }
+        Ok(batch.distortion)
+    }
+
     fn tensor(
         &mut self,
         index: usize,

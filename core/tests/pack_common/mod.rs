@@ -36,10 +36,14 @@ impl Drop for Directory {
 
 /// The logits after each of some tokens, with f32 activations.
 pub fn logits(file: ModelFile) -> Vec<f32> {
+    logits_of(file, &[72, 101, 108, 259, 0, 420, 3, 3])
+}
+
+/// The logits after each of these tokens, with f32 activations.
+pub fn logits_of(file: ModelFile, tokens: &[u32]) -> Vec<f32> {
     let loaded = LoadedModel::new(file, &Serial).unwrap();
     let config = loaded.config();
-    let tokens = [72, 101, 108, 259, 0, 420, 3, 3];
-    let layout = KvCache::layout(config, 16, KvElement::F16).unwrap();
+    let layout = KvCache::layout(config, tokens.len(), KvElement::F16).unwrap();
     let mut kv = vec![0; KvCache::bytes(config, &layout)];
     let mut cache = KvCache::new(layout, &mut kv).unwrap();
     let mut memory = vec![0.0; workspace_len(config, &layout, tokens.len(), 1)];
@@ -51,7 +55,7 @@ pub fn logits(file: ModelFile) -> Vec<f32> {
     };
     let model = loaded.model();
     model
-        .forward(&runtime, &tokens, 0, &mut cache, &mut memory, &mut logits)
+        .forward(&runtime, tokens, 0, &mut cache, &mut memory, &mut logits)
         .unwrap();
     logits
 }

@@ -6,6 +6,7 @@ use super::search::search;
 use super::{inverse, ternary};
 
 /// What codes stand for, and how the scale is chosen.
+#[derive(Clone)]
 pub(in super::super) enum Grid {
     /// Integers, the largest weight at the largest one.
     Largest(Integers),
@@ -20,17 +21,17 @@ pub(in super::super) enum Grid {
 }
 
 impl Grid {
-    /// The scale for weights that share one; 0 if they are all 0.
-    pub(in super::super) fn scale(&self, weights: &[f32]) -> f32 {
+    /// The scale for weights that share one; 0 if they are all 0. If they have an importance, an error counts so often.
+    pub(in super::super) fn scale(&self, weights: &[f32], importance: Option<&[f32]>) -> f32 {
         match self {
             Grid::Largest(integers) => {
                 let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
                 largest / integers.value(integers.code(f32::MAX))
             }
-            Grid::Integers(integers) => search(integers, weights),
-            Grid::Ternary(_) => ternary::best_scale(weights),
-            Grid::Ladder8(ladder) => search(ladder, weights),
-            Grid::Ladder16(ladder) => search(ladder, weights),
+            Grid::Integers(integers) => search(integers, weights, importance),
+            Grid::Ternary(_) => ternary::best_scale(weights, importance),
+            Grid::Ladder8(ladder) => search(ladder, weights, importance),
+            Grid::Ladder16(ladder) => search(ladder, weights, importance),
         }
     }
 
@@ -44,7 +45,6 @@ impl Grid {
     }
 
     /// What a code stands for: a weight divided by its scale.
-    #[expect(dead_code, reason = "for quantizers that pass errors on")]
     pub(in super::super) fn value(&self, code: u16) -> f32 {
         match self {
             Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.value(code),

@@ -3,6 +3,7 @@
 use super::search::Levels;
 
 /// `N` magnitudes and their opposites.
+#[derive(Clone)]
 pub(in super::super) struct Ladder<const N: usize> {
     /// In ascending order.
     magnitudes: [f32; N],

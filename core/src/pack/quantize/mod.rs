@@ -3,6 +3,7 @@
 //! A quantizer turns the weights that share a scale into that scale and their codes. [`pack_rows`] runs it over the rows
 //! of a matrix, a unit of the layout at a time, and measures what was lost by reading back what it wrote.
 
+mod feedback;
 mod grid;
 mod integers;
 mod ladder;
@@ -13,15 +14,17 @@ mod tiles;
 
 use halfpi_kernels::format::{FormatError, tables};
 
+pub(super) use self::feedback::{Factor, Feedback};
 pub(super) use self::grid::Grid;
 use self::integers::Integers;
 use self::ladder::Ladder;
 pub(super) use self::phase_complex::{PhaseScales, layout as phase_complex_layout, pack_complex_rows, quantized};
-pub(super) use self::tiles::{Coding, pack_rows};
+pub(super) use self::tiles::{Batch, Coding, pack_rows, pack_with_feedback};
 use super::scales::ScaleType;
 use super::{Distortion, Format, PackError, Scales};
 
 /// Turns the weights that share a scale into the scale and their codes.
+#[derive(Clone)]
 pub(super) enum Quantizer {
     /// A code for each weight.
     Grid(Grid),
@@ -57,7 +60,7 @@ impl Quantizer {
     fn quantize(&self, weights: &[f32], ty: ScaleType, given: Option<f32>, codes: &mut [u16], scales: &mut [f32]) {
         match self {
             Quantizer::Grid(grid) => {
-                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights)));
+                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights, None)));
                 grid.codes(weights, scales[0], codes);
             }
         }
@@ -103,8 +106,5 @@ pub fn pack_matrix(
     let coding = coding.ok_or(PackError::NoCodes { format })?;
     let tensor_scale = coding.tensor_scale(&read);
     let batch = pack_rows(name, &coding, tensor_scale, 0..rows, &read, threads)?;
-    let mut bytes = coding.layout.header().to_vec();
-    bytes.extend(batch.codes);
-    bytes.extend(batch.scales);
-    Ok((bytes, batch.distortion))
+    Ok((batch.file_bytes(&coding.layout), batch.distortion))
 }

@@ -2,7 +2,7 @@
 //!
 //! For a given choice of levels l the best scale is Σwl / Σl², and it leaves the error Σw² - (Σwl)² / Σl². So a range of
 //! scales is tried for the levels that they lead to, the one with the largest (Σwl)² / Σl² wins, and its scale is then
-//! refined as in Lloyd's algorithm (Lloyd 1982).
+//! refined as in Lloyd's algorithm (Lloyd 1982). Where weights have an importance, each counts so often in all sums.
 
 /// Neighbouring scales that are tried differ by this factor.
 const STEP: f32 = 1.04;
@@ -25,6 +25,9 @@ pub(super) trait Levels {
     fn nearest(&self, x: f32) -> f32;
 }
 
+/// The importance of weights that have none.
+const EVEN: [f32; RUN] = [1.0; RUN];
+
 /// What a scale leads to: the sums of weight times level and of level squared.
 #[derive(Clone, Copy, Default)]
 struct Fit {
@@ -34,16 +37,18 @@ struct Fit {
 
 impl Fit {
     /// The levels that a scale leads to.
-    fn new(levels: &impl Levels, weights: &[f32], inverse: f32) -> Self {
+    fn new(levels: &impl Levels, weights: &[f32], importance: Option<&[f32]>, inverse: f32) -> Self {
         let mut fit = Fit::default();
-        for weights in weights.chunks(RUN) {
+        for (run, weights) in weights.chunks(RUN).enumerate() {
+            let importance = importance.map_or(&EVEN[..], |importance| &importance[run * RUN..]);
             let mut dot = [0f32; LANES];
             let mut norm = [0f32; LANES];
-            for weights in weights.as_chunks::<LANES>().0 {
+            let lanes = weights.as_chunks::<LANES>().0.iter();
+            for (weights, importance) in lanes.zip(importance.as_chunks::<LANES>().0) {
                 for lane in 0..LANES {
                     let level = levels.nearest(weights[lane] * inverse);
-                    dot[lane] += weights[lane] * level;
-                    norm[lane] += level * level;
+                    dot[lane] += importance[lane] * weights[lane] * level;
+                    norm[lane] += importance[lane] * level * level;
                 }
             }
             fit.dot += f64::from(dot.iter().sum::<f32>());
@@ -64,7 +69,7 @@ impl Fit {
 
 /// The scale of least squared error for `weights`, nearly; 0 if they are all 0. It is negative where that suits the
 /// levels better.
-pub(super) fn search(levels: &impl Levels, weights: &[f32]) -> f32 {
+pub(super) fn search(levels: &impl Levels, weights: &[f32], importance: Option<&[f32]>) -> f32 {
     let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
     if largest == 0.0 {
         return 0.0;
@@ -81,7 +86,7 @@ pub(super) fn search(levels: &impl Levels, weights: &[f32]) -> f32 {
     while relative > last {
         let inverse = 1.0 / (relative * unit);
         for inverse in [inverse, -inverse].into_iter().take(signs) {
-            let fit = Fit::new(levels, weights, inverse);
+            let fit = Fit::new(levels, weights, importance, inverse);
             if best.is_none_or(|best| fit.explained() > best.explained()) {
                 best = Some(fit);
             }
@@ -90,7 +95,7 @@ pub(super) fn search(levels: &impl Levels, weights: &[f32]) -> f32 {
     }
     let Some(mut best) = best else { return 0.0 };
     for _ in 0..ROUNDS {
-        best = Fit::new(levels, weights, 1.0 / best.best_scale() as f32);
+        best = Fit::new(levels, weights, importance, 1.0 / best.best_scale() as f32);
     }
     best.best_scale() as f32
 }

@@ -7,7 +7,7 @@ use halfpi_kernels::format::{FormatError, Layout, Matrix, Packed, TILE_ROWS};
 
 use super::super::scales::ScaleType;
 use super::super::{Distortion, Format, PackError, Scales};
-use super::Quantizer;
+use super::{Feedback, Grid, Quantizer};
 
 /// More threads than this are not started, whatever is asked for.
 pub(super) const MAX_THREADS: usize = 256;
@@ -45,6 +45,24 @@ impl Coding {
         }))
     }
 
+    /// The same for another number of rows.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the shape does not fit.
+    pub fn with_rows(&self, rows: usize) -> Result<Self, FormatError> {
+        let layout = &self.layout;
+        let other = Layout::new(rows, layout.cols(), layout.codes(), layout.scale_group(), false)?;
+        Ok(Self {
+            quantizer: self.quantizer.clone(),
+            layout: if layout.has_f32_scales() {
+                other.with_f32_scales()
+            } else {
+                other
+            },
+            scales: self.scales,
+        })
+    }
+
     /// The scale of all weights, if they have one in common.
     pub fn tensor_scale(&self, read: ReadRow<'_>) -> Option<f32> {
         if self.scales != Scales::Tensor {
@@ -55,7 +73,7 @@ impl Coding {
             read(row, out);
         }
         match &self.quantizer {
-            Quantizer::Grid(grid) => Some(grid.scale(&weights)),
+            Quantizer::Grid(grid) => Some(grid.scale(&weights, None)),
         }
     }
 }
@@ -67,6 +85,13 @@ pub(in super::super) struct Batch {
     pub distortion: Distortion,
 }
 
+impl Batch {
+    /// The tensor as a file holds it, if these are all of its rows.
+    pub fn file_bytes(&self, layout: &Layout) -> Vec<u8> {
+        [&layout.header()[..], &self.codes, &self.scales].concat()
+    }
+}
+
 /// Packs rows `range` of a matrix. The range begins at a unit of the layout and ends at one, or at the last row.
 pub(in super::super) fn pack_rows(
     name: &str,
@@ -76,66 +101,25 @@ pub(in super::super) fn pack_rows(
     read: ReadRow<'_>,
     threads: usize,
 ) -> Result<Batch, PackError> {
-    let layout = &coding.layout;
-    let unit = Layout::new(
-        layout.unit_rows(),
-        layout.cols(),
-        layout.codes(),
-        layout.scale_group(),
-        false,
-    );
-    let unit = unit.map_err(|source| PackError::Format {
-        name: name.to_owned(),
-        source,
-    })?;
-    let worker = Worker {
-        name,
-        quantizer: &coding.quantizer,
-        ty: if layout.has_f32_scales() {
-            ScaleType::F32
-        } else {
-            ScaleType::F16
-        },
-        unit: if layout.has_f32_scales() {
-            unit.with_f32_scales()
-        } else {
-            unit
-        },
-        tensor_scale,
-        end: layout.rows().min(range.end),
-        read,
-    };
+    let worker = Worker::new(name, coding, tensor_scale, read)?;
+    worker.share(range, threads)
+}
 
-    let unit_rows = layout.unit_rows();
-    let units = range.len().div_ceil(unit_rows);
-    let mut codes = vec![0; units * worker.unit.codes_bytes()];
-    let mut scales = vec![0; units * worker.unit.scales_bytes()];
-    // One entry a unit, summed in order: the figures do not depend on the number of threads.
-    let mut distortions = vec![Distortion::default(); units];
-    let share = units.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
-    thread::scope(|scope| {
-        let parts = codes
-            .chunks_mut(share * worker.unit.codes_bytes())
-            .zip(scales.chunks_mut(share * worker.unit.scales_bytes()))
-            .zip(distortions.chunks_mut(share));
-        let threads: Vec<_> = parts
-            .enumerate()
-            .map(|(part, ((codes, scales), distortions))| {
-                let first = range.start + part * share * unit_rows;
-                let worker = &worker;
-                scope.spawn(move || worker.run(first, codes, scales, distortions))
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })?;
-    Ok(Batch {
-        codes,
-        scales,
-        distortion: distortions.into_iter().fold(Distortion::default(), Distortion::plus),
-    })
+/// Packs all of a matrix, `weights`, with error feedback.
+pub(in super::super) fn pack_with_feedback(
+    name: &str,
+    coding: &Coding,
+    weights: &[f32],
+    feedback: &Feedback<'_>,
+    threads: usize,
+) -> Result<Batch, PackError> {
+    let (rows, cols) = (coding.layout.rows(), coding.layout.cols());
+    let read = |row: usize, out: &mut [f32]| out.copy_from_slice(&weights[row * cols..][..cols]);
+    let worker = Worker {
+        feedback: Some(feedback),
+        ..Worker::new(name, coding, coding.tensor_scale(&read), &read)?
+    };
+    worker.share(0..rows, threads)
 }
 
 struct Worker<'a> {
@@ -145,12 +129,76 @@ struct Worker<'a> {
     /// The layout of one unit alone.
     unit: Layout,
     tensor_scale: Option<f32>,
+    feedback: Option<&'a Feedback<'a>>,
     /// Rows from here on are padding.
     end: usize,
     read: ReadRow<'a>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(name: &'a str, coding: &'a Coding, tensor_scale: Option<f32>, read: ReadRow<'a>) -> Result<Self, PackError> {
+        let layout = &coding.layout;
+        let unit = Layout::new(
+            layout.unit_rows(),
+            layout.cols(),
+            layout.codes(),
+            layout.scale_group(),
+            false,
+        );
+        let unit = unit.map_err(|source| PackError::Format {
+            name: name.to_owned(),
+            source,
+        })?;
+        let (ty, unit) = if layout.has_f32_scales() {
+            (ScaleType::F32, unit.with_f32_scales())
+        } else {
+            (ScaleType::F16, unit)
+        };
+        Ok(Self {
+            name,
+            quantizer: &coding.quantizer,
+            ty,
+            unit,
+            tensor_scale,
+            feedback: None,
+            end: layout.rows(),
+            read,
+        })
+    }
+
+    /// Packs rows `range`, on several threads.
+    fn share(&self, range: Range<usize>, threads: usize) -> Result<Batch, PackError> {
+        let rows = self.unit.rows();
+        let units = range.len().div_ceil(rows);
+        let mut codes = vec![0; units * self.unit.codes_bytes()];
+        let mut scales = vec![0; units * self.unit.scales_bytes()];
+        // One entry a unit, summed in order: the figures do not depend on the number of threads.
+        let mut distortions = vec![Distortion::default(); units];
+        let share = units.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
+        thread::scope(|scope| {
+            let parts = codes
+                .chunks_mut(share * self.unit.codes_bytes())
+                .zip(scales.chunks_mut(share * self.unit.scales_bytes()))
+                .zip(distortions.chunks_mut(share));
+            let threads: Vec<_> = parts
+                .enumerate()
+                .map(|(part, ((codes, scales), distortions))| {
+                    let first = range.start + part * share * rows;
+                    scope.spawn(move || self.run(first, codes, scales, distortions))
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        Ok(Batch {
+            codes,
+            scales,
+            distortion: distortions.into_iter().fold(Distortion::default(), Distortion::plus),
+        })
+    }
+
     /// Packs whole units from row `first` on.
     fn run(
         &self,
@@ -180,7 +228,14 @@ impl Worker<'_> {
                 }
             }
             bytes.fill(0);
-            self.unit(&weights, present, &mut bytes).map_err(self.error())?;
+            match (self.feedback, self.quantizer) {
+                (Some(feedback), Quantizer::Grid(grid)) => {
+                    let weights = &weights[..present * cols];
+                    self.unit_with_feedback(feedback, grid, first, weights, &mut bytes)
+                }
+                _ => self.unit(&weights, present, &mut bytes),
+            }
+            .map_err(self.error())?;
             let (unit_codes, unit_scales) = bytes.split_at(codes.len());
             codes.copy_from_slice(unit_codes);
             scales.copy_from_slice(unit_scales);
@@ -227,6 +282,34 @@ impl Worker<'_> {
                         self.unit.write_code(codes, row, col, code)?;
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs the rows of a unit, which begins at row `first` of the matrix, into zeroed bytes.
+    fn unit_with_feedback(
+        &self,
+        feedback: &Feedback<'_>,
+        grid: &Grid,
+        first: usize,
+        weights: &[f32],
+        bytes: &mut [u8],
+    ) -> Result<(), FormatError> {
+        let (cols, groups) = (self.unit.cols(), self.unit.scale_groups());
+        let scale = |weights: &[f32], importance: &[f32]| {
+            let best = || grid.scale(weights, Some(importance));
+            self.ty.round(self.tensor_scale.unwrap_or_else(best))
+        };
+        let rounded = feedback.round(grid, first, weights, cols / groups, scale);
+        let (codes, scales) = bytes.split_at_mut(self.unit.codes_bytes());
+        for (row, row_codes) in rounded.codes.chunks_exact(cols).enumerate() {
+            for (col, &code) in row_codes.iter().enumerate() {
+                self.unit.write_code(codes, row, col, code)?;
+            }
+            for (group, &scale) in rounded.scales[row * groups..][..groups].iter().enumerate() {
+                let at = self.unit.scale_position(row, group * (cols / groups));
+                self.ty.write(scale, &mut scales[at..]);
             }
         }
         Ok(())
