@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::apt;
-use crate::context::Context;
+use crate::context::{Context, find_program};
 use crate::cross::{self, AARCH64_BARE, AARCH64_LINUX};
 use crate::demo;
 use crate::fuzz;
@@ -45,6 +45,11 @@ pub fn all(context: &Context) -> Vec<Step> {
         "test",
         "every test of the workspace, with the demo model",
         Box::new(tests),
+    );
+    step(
+        "report",
+        "the report of `halfpi pack` in a real browser",
+        Box::new(report),
     );
     for (backend, is_supported) in backends() {
         let name = format!("backend:{backend}");
@@ -128,7 +133,7 @@ fn doc(context: &Context) -> Outcome {
 }
 
 fn scripts(context: &Context) -> Outcome {
-    if crate::context::find_program("python3").is_none() {
+    if find_program("python3").is_none() {
         return Err(Stop::missing("no python3", "python3"));
     }
     let python = || {
@@ -158,6 +163,24 @@ fn tests(context: &Context) -> Outcome {
     Ok(run(context
         .cargo(["test", "--workspace", "--no-fail-fast"])
         .env("HALFPI_TEST_MODEL", model))?)
+}
+
+/// The report's test with a browser: one that is there, or Debian's smallest.
+fn report(context: &Context) -> Outcome {
+    const DEBIAN: &str = "chromium-headless-shell";
+    const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
+    let known = [DEBIAN, "chromium", "chromium-browser", "google-chrome", MAC];
+    let browser = || known.into_iter().find_map(find_program);
+    let found = match (env::var_os("HALFPI_BROWSER"), browser()) {
+        (Some(browser), _) => browser,
+        (None, Some(browser)) => browser.into(),
+        (None, None) => {
+            apt::require(&[(DEBIAN, DEBIAN)])?;
+            DEBIAN.into()
+        }
+    };
+    let mut test = context.cargo(["test", "--package", "halfpi-cli", "--test", "report"]);
+    Ok(run(test.env("HALFPI_BROWSER", found))?)
 }
 
 /// The backends of this architecture besides the one that is chosen by itself, and whether this CPU can run them.

@@ -44,7 +44,7 @@ pub fn section(html: &mut String, report: &PackReport) -> fmt::Result {
     rows.sort_by(|a, b| b.best().total_cmp(&a.best()));
     html.push_str(
         "<section id=comparison><h2>Other quantizers on the same weights</h2><p>Measured on whole rows spread evenly over \
-         each matrix, about 16,384 weights of it, with the same groups and f16 scales. ○ has the largest weight at the \
+         each matrix, up to 16,384 weights of it, with the same groups and f16 scales. ○ has the largest weight at the \
          largest level, ● the scale of least squared error. To the right is better.",
     );
     if tensors
