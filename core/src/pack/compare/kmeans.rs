@@ -1,22 +1,29 @@
 //! A table of levels made for a tensor: one-dimensional k-means (Lloyd 1982).
 
+use super::Distortion;
 use super::codebook::{Codebook, NF4};
 
 /// Enough for the levels to come to rest.
 const ROUNDS: usize = 100;
 /// How often levels and scales are chosen in turn.
-const TURNS: usize = 4;
+const TURNS: usize = 3;
 
-/// The table of 16 levels for weights in `groups`: scales for a table, beginning with NF4, and levels for weights over
-/// those scales, in turn. No turn makes it worse.
-pub(super) fn codebook<'a>(groups: impl Iterator<Item = &'a [f32]> + Clone) -> Codebook {
-    let mut levels = NF4;
-    for _ in 0..TURNS {
-        let table = Codebook::new(levels.to_vec());
-        let scaled = groups.clone().map(|group| (group, table.searched_scale(group)));
-        levels = refine(levels, scaled);
-    }
-    Codebook::new(levels.to_vec())
+/// What the best table of 16 levels for weights in `groups` loses: scales for a table, and levels for weights over those
+/// scales, in turn. That ends in one of several minima, so it begins twice: with the scales of the largest weights, and
+/// with those that are best for NF4.
+pub(super) fn loss<'a>(groups: impl Iterator<Item = &'a [f32]> + Clone) -> Distortion {
+    let [a, b] = [Codebook::absmax_scale, Codebook::searched_scale].map(|first| {
+        let mut table = Codebook::new(NF4.to_vec());
+        let mut choose: fn(&Codebook, &[f32]) -> f32 = first;
+        let mut levels = NF4;
+        for _ in 0..TURNS {
+            levels = refine(levels, groups.clone().map(|group| (group, choose(&table, group))));
+            table = Codebook::new(levels.to_vec());
+            choose = Codebook::searched_scale;
+        }
+        table.loss(groups.clone(), choose)
+    });
+    if a.error < b.error { a } else { b }
 }
 
 /// Moves ascending levels to where the squared error of groups with these scales is least.

@@ -97,11 +97,7 @@ impl Yardstick {
                 let searched = table.loss(groups(), Codebook::searched_scale);
                 (*name, 4.0, Some(absmax), Some(searched))
             }
-            Yardstick::KMeans => {
-                let table = kmeans::codebook(groups());
-                let searched = table.loss(groups(), Codebook::searched_scale);
-                ("k-means", 4.0, None, Some(searched))
-            }
+            Yardstick::KMeans => ("k-means", 4.0, None, Some(kmeans::loss(groups()))),
             Yardstick::Phi(format, code_bits) => {
                 let (_, lost) = pack_matrix(weights, (weights.len() / cols, cols), *format, group, 1).ok()?;
                 (format.name(), *code_bits, None, Some(lost))
