@@ -230,10 +230,32 @@ fn pack_writes_a_model_that_runs() {
     let text = halfpi(&["pack", "packed.gguf", "--format", "lossless", "-o", "again.gguf"]);
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(
-        text.contains("again.gguf") && text.contains("signal to noise exact"),
-        "{text}"
-    );
+    for part in ["per weight", "SQNR", "NMSE", "again.gguf", "signal to noise exact"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_pack_with_a_wrong_scale_is_refused_with_the_figure() {
+    // Too small for scales in f16: every weight would become 0.
+    let mut writer = Writer::new();
+    writer.set("general.architecture", "llama").unwrap();
+    writer.declare("x.weight", &[32, 16], GgmlType::F32).unwrap();
+    let mut tensors = writer.write_header(Vec::new()).unwrap();
+    tensors.write("x.weight", &1e-12f32.to_le_bytes().repeat(512)).unwrap();
+    std::fs::write(folder().join("small.gguf"), tensors.finish().unwrap()).unwrap();
+
+    let args = ["pack", "small.gguf", "--format", "phi4", "-o", "small-packed.gguf"];
+    let refused = halfpi(&args);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&refused.stderr);
+    for part in ["\"x.weight\"", "1.000", "0.27", "--allow-loss"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!folder().join("small-packed.gguf").exists());
+    let report = json(&[&args[..], &["--allow-loss", "--json"]].concat());
+    assert_eq!(number(&report, "nmse"), 1.0);
+    assert!(folder().join("small-packed.gguf").exists());
 }
 
 #[test]

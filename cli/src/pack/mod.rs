@@ -50,7 +50,7 @@ pub struct Args {
     /// File to write
     #[arg(long, short, value_name = "OUT.gguf")]
     output: PathBuf,
-    /// Write a page with a histogram of every tensor's codes into this directory
+    /// Write a page about the weights and what packing did to them into this directory: index.html
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Pack even what loses more than a right scale would

@@ -47,13 +47,14 @@ enum Yardstick {
     Int8,
 }
 
-const YARDSTICKS: [Yardstick; 7] = [
+const YARDSTICKS: [Yardstick; 8] = [
     Yardstick::Table("log2", &codebook::LOG2),
     Yardstick::Table("int4", &codebook::INT4),
     Yardstick::Table("NF4", &codebook::NF4),
     Yardstick::KMeans,
     Yardstick::Phi(Format::Phi4, 4.0),
     Yardstick::Phi(Format::Phi4Additive, 4.0),
+    Yardstick::Phi(Format::Phi5, 5.0),
     Yardstick::Int8,
 ];
 
