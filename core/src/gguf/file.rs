@@ -103,6 +103,9 @@ impl ModelFile {
             source,
         };
         let mut map = MmapMut::map_anon(len).map_err(io)?;
+        // As weights that loading packs have it; only a hint.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
         fill(&mut map)?;
         Ok(Self {
             map: map.make_read_only().map_err(io)?,
