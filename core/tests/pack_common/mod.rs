@@ -1,6 +1,8 @@
 //! What the tests of packing share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod weights;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

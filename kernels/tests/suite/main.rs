@@ -9,6 +9,8 @@ mod complex;
 mod elementwise;
 mod errors;
 mod formats;
+mod ladders;
 mod oracle;
 mod overflow;
+mod phase_pairs;
 mod products;

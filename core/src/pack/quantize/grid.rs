@@ -2,7 +2,7 @@
 
 use super::integers::Integers;
 use super::ladder::Ladder;
-use super::search::search;
+use super::search::{exact, search};
 use super::{inverse, ternary};
 
 /// What codes stand for, and how the scale is chosen.
@@ -32,6 +32,15 @@ impl Grid {
             Grid::Ternary(_) => ternary::best_scale(weights, importance),
             Grid::Ladder8(ladder) => search(ladder, weights, importance),
             Grid::Ladder16(ladder) => search(ladder, weights, importance),
+        }
+    }
+
+    /// The scale with which nothing is lost, if there is one.
+    pub(super) fn exact(&self, weights: &[f32]) -> Option<f32> {
+        match self {
+            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => exact(integers, weights),
+            Grid::Ladder8(ladder) => exact(ladder, weights),
+            Grid::Ladder16(ladder) => exact(ladder, weights),
         }
     }
 

@@ -22,6 +22,8 @@ impl Integers {
     pub(super) const INT2: Self = Self::new(-2, 1, 2);
     /// -1 to 1.
     pub(super) const TERNARY: Self = Self::new(-1, 1, 1);
+    /// What the weights of phase pairs of one and of two stages are.
+    pub(super) const PAIRS: [Self; 2] = [Self::new(-2, 2, 0), Self::new(-6, 6, 0)];
 
     const fn new(low: i8, high: i8, zero: i32) -> Self {
         Self {
@@ -42,8 +44,9 @@ impl Integers {
 }
 
 impl Levels for Integers {
-    fn top(&self) -> f32 {
-        self.low
+    fn magnitudes(&self) -> impl Iterator<Item = f32> {
+        // None is larger than that of `low`.
+        (1..=-self.low as i32).map(|level| level as f32)
     }
 
     fn is_symmetric(&self) -> bool {

@@ -42,8 +42,8 @@ impl<const N: usize> Ladder<N> {
 }
 
 impl<const N: usize> Levels for Ladder<N> {
-    fn top(&self) -> f32 {
-        self.magnitudes[N - 1]
+    fn magnitudes(&self) -> impl Iterator<Item = f32> {
+        self.magnitudes.iter().copied()
     }
 
     fn is_symmetric(&self) -> bool {

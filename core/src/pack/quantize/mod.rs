@@ -7,7 +7,9 @@ mod feedback;
 mod grid;
 mod integers;
 mod ladder;
+mod phase_axis;
 mod phase_complex;
+mod phase_pair;
 mod search;
 mod ternary;
 mod tiles;
@@ -18,7 +20,10 @@ pub(super) use self::feedback::{Factor, Feedback};
 pub(super) use self::grid::Grid;
 use self::integers::Integers;
 use self::ladder::Ladder;
+use self::phase_axis::PhaseAxis;
 pub(super) use self::phase_complex::{PhaseScales, layout as phase_complex_layout, pack_complex_rows, quantized};
+use self::phase_pair::PhasePair;
+use self::search::exact;
 pub(super) use self::tiles::{Batch, Coding, pack_rows, pack_with_feedback};
 use super::scales::ScaleType;
 use super::{Distortion, Format, PackError, Scales};
@@ -28,6 +33,10 @@ use super::{Distortion, Format, PackError, Scales};
 pub(super) enum Quantizer {
     /// A code for each weight.
     Grid(Grid),
+    /// A code for two columns.
+    PhaseAxis(PhaseAxis),
+    /// A code for two columns of two rows.
+    PhasePair(PhasePair),
 }
 
 impl Quantizer {
@@ -42,15 +51,11 @@ impl Quantizer {
             Format::Phi4 => Grid::Ladder8(Ladder::new(&tables::PHI)),
             Format::Phi4Additive => Grid::Ladder8(Ladder::new(&tables::PHI_ADDITIVE)),
             Format::Phi5 => Grid::Ladder16(Ladder::new(&tables::PHI5)),
-            Format::PhaseT1
-            | Format::PhaseT2
-            | Format::PhaseComplex
-            | Format::PhaseMagnitude
-            | Format::PhaseAxis
-            | Format::F32
-            | Format::F16
-            | Format::Bf16
-            | Format::Lossless => return None,
+            Format::PhaseMagnitude => return Some(Quantizer::PhaseAxis(PhaseAxis::Magnitudes)),
+            Format::PhaseAxis => return Some(Quantizer::PhaseAxis(PhaseAxis::Unit)),
+            Format::PhaseT1 => return Some(Quantizer::PhasePair(PhasePair::one_stage())),
+            Format::PhaseT2 => return Some(Quantizer::PhasePair(PhasePair::two_stages())),
+            Format::PhaseComplex | Format::F32 | Format::F16 | Format::Bf16 | Format::Lossless => return None,
         };
         Some(Quantizer::Grid(grid))
     }
@@ -63,7 +68,19 @@ impl Quantizer {
                 scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights, None)));
                 grid.codes(weights, scales[0], codes);
             }
+            Quantizer::PhaseAxis(axis) => scales[0] = axis.quantize(weights, ty, given, codes),
+            Quantizer::PhasePair(pair) => pair.quantize(weights, ty, given, codes, scales),
         }
+    }
+
+    /// One scale for a whole matrix of `cols` columns: one with which nothing is lost, if there is one.
+    fn tensor_scale(&self, weights: &[f32], cols: usize) -> f32 {
+        let (scale, exact) = match self {
+            Quantizer::Grid(grid) => (grid.scale(weights, None), grid.exact(weights)),
+            Quantizer::PhaseAxis(axis) => (axis.scale(weights), exact(&Integers::INT8, weights)),
+            Quantizer::PhasePair(pair) => (pair.tensor_scale(weights, cols), exact(&pair.integers(), weights)),
+        };
+        exact.unwrap_or(scale)
     }
 }
 

@@ -15,8 +15,8 @@ const RUN: usize = 1 << 12;
 
 /// Values that weights, divided by their scale, are rounded to.
 pub(super) trait Levels {
-    /// The level of the largest magnitude.
-    fn top(&self) -> f32;
+    /// All magnitudes that levels have but 0, the largest last.
+    fn magnitudes(&self) -> impl Iterator<Item = f32>;
 
     /// Whether each level's opposite is one too.
     fn is_symmetric(&self) -> bool;
@@ -74,28 +74,62 @@ pub(super) fn search(levels: &impl Levels, weights: &[f32], importance: Option<&
     if largest == 0.0 {
         return 0.0;
     }
-    // Below, scales are counted in units of the one that puts the largest weight at the top level.
-    let unit = largest / levels.top().abs();
-    let mean_square = weights.iter().map(|&w| (w / largest) * (w / largest)).sum::<f32>() / weights.len() as f32;
+    if let Some(scale) = exact(levels, weights) {
+        return scale;
+    }
+    let top = levels.magnitudes().last().unwrap_or(1.0);
+    let signs = signs(levels);
     // From a scale at which the largest weight is well inside the levels down to one that cuts off everything above the
-    // standard deviation: the best one for long-tailed rows is far below the largest weight. Few levels reach less far.
+    // standard deviation: the best one for long-tailed rows is far below the largest weight.
+    let mean_square = weights.iter().map(|&w| (w / largest) * (w / largest)).sum::<f32>() / weights.len() as f32;
     let last = mean_square.sqrt().min(0.7);
-    let signs = if levels.is_symmetric() { 1 } else { 2 };
     let mut best: Option<Fit> = None;
-    let mut relative = 1.25;
-    while relative > last {
-        let inverse = 1.0 / (relative * unit);
-        for inverse in [inverse, -inverse].into_iter().take(signs) {
-            let fit = Fit::new(levels, weights, importance, inverse);
+    let mut size = 1.25;
+    while size > last {
+        for sign in signs {
+            let fit = Fit::new(levels, weights, importance, sign * top / (size * largest));
             if best.is_none_or(|best| fit.explained() > best.explained()) {
                 best = Some(fit);
             }
         }
-        relative /= STEP;
+        size /= STEP;
     }
     let Some(mut best) = best else { return 0.0 };
     for _ in 0..ROUNDS {
         best = Fit::new(levels, weights, importance, 1.0 / best.best_scale() as f32);
     }
-    best.best_scale() as f32
+    let scale = best.best_scale() as f32;
+    // Where no weight needs the level that has no opposite, either sign does.
+    let mirrored = |&weight: &f32| levels.nearest(weight / scale) == -levels.nearest(-weight / scale);
+    if scale < 0.0 && weights.iter().all(mirrored) {
+        -scale
+    } else {
+        scale
+    }
+}
+
+/// The scale with which all weights are levels times it, to the bit, if there is one: what was quantized before keeps its
+/// values, whatever others come close.
+pub(super) fn exact(levels: &impl Levels, weights: &[f32]) -> Option<f32> {
+    let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+    let candidates = levels.magnitudes().flat_map(|level| {
+        let scale = largest / level;
+        // A product that was rounded may be off by one when it is divided again.
+        let near = [scale, scale.next_down(), scale.next_up()];
+        signs(levels)
+            .iter()
+            .flat_map(move |sign| near.map(|scale| sign * scale))
+    });
+    let mut candidates = candidates.filter(|&scale| scale.is_normal());
+    candidates.find(|&scale| {
+        let inverse = 1.0 / scale;
+        weights
+            .iter()
+            .all(|&weight| weight == scale * levels.nearest(weight * inverse))
+    })
+}
+
+/// The signs that a scale may have.
+fn signs(levels: &impl Levels) -> &'static [f32] {
+    if levels.is_symmetric() { &[1.0] } else { &[1.0, -1.0] }
 }

@@ -72,9 +72,7 @@ impl Coding {
         for (row, out) in weights.chunks_exact_mut(self.layout.cols()).enumerate() {
             read(row, out);
         }
-        match &self.quantizer {
-            Quantizer::Grid(grid) => Some(grid.scale(&weights, None)),
-        }
+        Some(self.quantizer.tensor_scale(&weights, self.layout.cols()))
     }
 }
 
