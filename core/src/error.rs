@@ -17,8 +17,8 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A model file could not be written.
-    #[error("cannot write the model file: {0}")]
+    /// A model file or an archive could not be written.
+    #[error("cannot write the file: {0}")]
     Write(#[source] std::io::Error),
     /// An archive could not be read from where it comes.
     #[error("cannot read the archive: {0}")]

@@ -1,15 +1,5 @@
 //! A block: up to 1 MiB of the file, coded by itself, so that blocks can be coded in parallel and in little memory.
-//!
-//! | bytes | what |
-//! |---|---|
-//! | 1 | how many lanes, 1 to 8 |
-//! | 2 each | if there are several: their runs, together no longer than the block |
-//! | for each lane | |
-//! | 1 | its coding: 0, 1 or 2 |
-//! | 4 | how many bytes follow |
-//! | … | coding 0: the bytes of the lane as they are |
-//! | | coding 1: a table of frequencies, a stream |
-//! | | coding 2: a bit for each byte (32 bytes) that another follows, a table for each of those, a stream |
+//! The [module](super) says what it looks like.
 
 use super::frequencies::Frequencies;
 use super::lanes::{Lane, MOST_LANES};

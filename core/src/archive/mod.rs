@@ -28,8 +28,30 @@
 //! | 1 | 1 |
 //! | 1, … | name of the tensor: its length, UTF-8; empty for what comes before the first one |
 //! | 8 | length of the part |
-//! | … | blocks of at most 1 MiB: length (4), length when coded (4), and `core/src/archive/block.rs` says what follows |
+//! | … | blocks |
 //! | 4 | CRC-32 of the name and the part |
+//!
+//! A block, up to 1 MiB of a part that is coded by itself. Its bytes are a cycle of runs, and lane `k` is the `k`-th run
+//! of every cycle, so that the low and the high bytes of floats, say, are coded apart:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | length |
+//! | 4 | how many bytes follow |
+//! | 1 | how many lanes, 1 to 8 |
+//! | 2 each | if there are several: their runs, together no longer than the block |
+//! | 1, 4, … | for each lane its coding, how many bytes follow, and |
+//! | | coding 0: the lane as it is |
+//! | | coding 1: a table, a stream |
+//! | | coding 2: a bit for each byte (32 bytes) that another follows, a table for each of those, a stream: a byte has the table of the one before it, and the first one that of 0 |
+//!
+//! A table has a bit for each byte that occurs (32 bytes) and their frequencies, which sum up to 4096: in one byte below
+//! 128, otherwise the low 7 bits with the top bit set, and the rest in a second byte.
+//!
+//! A stream is eight states of 32 bits, then words of 16 bits. Byte `i` comes from state `x` number `i % 8`: it is the
+//! one whose range of frequencies, in the order of the bytes, holds `x % 4096`. With its frequency `f` and the sum `c` of
+//! those before it, the state becomes `f * (x / 4096) + x % 4096 - c`, and if that is below 2^16, it is shifted up by 16
+//! bits and the next word put below. At the end all states are 2^16 and no word is left.
 
 mod block;
 mod error;

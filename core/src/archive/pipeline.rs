@@ -7,9 +7,10 @@ use std::thread;
 /// Jobs that each thread has at most, done or not: one under way while the result of another is taken.
 const JOBS: usize = 2;
 
-/// Does every job that `next` gives on `threads` threads, and hands the results to `take` in the order of the jobs.
+/// Does every job that `next` gives, and hands the results to `take` in the order of the jobs.
 ///
-/// `next` and `take` run on the calling thread, while the others work. Any error ends it; of several, that of the earliest
+/// `next` and `take` run on the calling thread, while `threads` others work. With one thread it is the calling one that
+/// works too. Any error ends it; of several, that of the earliest
 /// job is returned, however many threads there are.
 ///
 /// # Errors
@@ -20,7 +21,12 @@ pub(super) fn in_order<J: Send, R: Send, E: Send>(
     work: impl Fn(J) -> Result<R, E> + Sync,
     mut take: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
-    let threads = threads.max(1);
+    if threads <= 1 {
+        while let Some(job) = next()? {
+            take(work(job)?)?;
+        }
+        return Ok(());
+    }
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {

@@ -113,7 +113,8 @@ impl<R: Read> Unpacker<R> {
         self.file_bytes
     }
 
-    /// Decodes on this many threads besides the calling one, instead of one for each fast core.
+    /// Decodes on this many threads while the calling one reads and writes, instead of one for each fast core. With 1, the
+    /// calling thread does everything.
     pub fn threads(self, threads: usize) -> Self {
         Self { threads, ..self }
     }

@@ -24,10 +24,10 @@ pub struct Archived {
     pub sha256: [u8; 32],
 }
 
-/// Makes an archive of `model` at `path`, which appears when it is complete, on `threads` threads besides the calling
-/// one.
+/// Makes an archive of `model` at `path`, which appears when it is complete.
 ///
-/// Takes a few MiB of memory a thread. `progress` is called for every MiB; if it breaks, nothing stays behind.
+/// `threads` threads code while the calling one writes; with 1, the calling thread does everything. Takes a few MiB of
+/// memory for each. `progress` is called for every MiB; if it breaks, nothing stays behind.
 ///
 /// # Errors
 /// [`Error::Gguf`] or [`Error::ModelFile`] if `model` is no GGUF, [`ArchiveError::Cancelled`] if `progress` breaks,
