@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use halfpi::engine::{Engine, EngineOptions};
+use halfpi::engine::{Engine, EngineOptions, TernaryResidence};
 use halfpi::gguf::ModelFile;
 use halfpi::transformer::Precision;
+use halfpi_kernels::format::stock::I2sOrder;
 use halfpi_kernels::ops::KvElement;
 
 use crate::output::{Outcome, about};
@@ -18,6 +19,49 @@ pub struct EngineArgs {
     /// What weights are multiplied with: int8 is fast, f32 exact and many times slower
     #[arg(long, value_enum, default_value_t = Activations::Int8)]
     activations: Activations,
+    /// Where weights of three trits in five bits are: in the file as they are, or expanded to two bits each in memory
+    #[arg(long, value_enum, default_value_t = Ternary::Auto)]
+    ternary: Ternary,
+    /// The order of I2_S weights, which their file does not say
+    #[arg(long, value_enum, default_value_t = I2s::X86)]
+    i2s_order: I2s,
+}
+
+/// Where dense ternary weights are.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ternary {
+    /// Whichever is faster here
+    Auto,
+    Dense,
+    Expanded,
+}
+
+impl From<Ternary> for TernaryResidence {
+    fn from(ternary: Ternary) -> Self {
+        match ternary {
+            Ternary::Auto => TernaryResidence::Auto,
+            Ternary::Dense => TernaryResidence::Dense,
+            Ternary::Expanded => TernaryResidence::Expanded,
+        }
+    }
+}
+
+/// The machine in whose order I2_S weights are.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum I2s {
+    /// Blocks of 128: the published files, wherever they are run
+    X86,
+    /// Blocks of 64: made by llama-quantize of a bitnet.cpp since November 2025 that was built for ARM
+    Arm,
+}
+
+impl From<I2s> for I2sOrder {
+    fn from(order: I2s) -> Self {
+        match order {
+            I2s::X86 => I2sOrder::X86,
+            I2s::Arm => I2sOrder::Arm,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +109,8 @@ impl EngineArgs {
         EngineOptions {
             threads: self.threads.map(usize::from),
             precision: self.activations.into(),
+            ternary: self.ternary.into(),
+            i2s_order: self.i2s_order.into(),
             ..EngineOptions::default()
         }
     }

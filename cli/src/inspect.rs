@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use halfpi::gguf::{GgmlType, Gguf, ModelFile, TensorInfo, Value};
-use halfpi::model::{ModelInfo, SessionMemory};
+use halfpi::model::{LoadOptions, ModelInfo, SessionMemory};
 use halfpi::pack::Format;
+use halfpi_kernels::Backend;
 use halfpi_kernels::format::{Codes, Packed};
 use halfpi_kernels::ops::KvElement;
 use serde::{Serialize, Serializer};
@@ -193,7 +194,12 @@ pub fn run(args: &Args) -> Outcome {
 
 impl<'a> Report<'a> {
     fn new(args: &Args, file: &ModelFile, gguf: &Gguf<'a>) -> Self {
-        let info = ModelInfo::inspect(gguf);
+        // As an engine here would load it.
+        let options = LoadOptions {
+            expand_trits: !Backend::detect().looks_up_trits(),
+            ..LoadOptions::default()
+        };
+        let info = ModelInfo::inspect(gguf, options);
         let memory = info.as_ref().ok().and_then(|info| {
             let context = args
                 .context

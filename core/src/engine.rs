@@ -1,7 +1,7 @@
 //! A model that is ready to answer, shared by its sessions.
 
 use crate::gguf::{Gguf, ModelFile};
-use crate::model::{LoadedModel, ModelError, Prepared};
+use crate::model::{LoadOptions, LoadedModel, ModelError, Prepared};
 use crate::pool::Pool;
 use crate::session::{Session, SessionOptions};
 use crate::template::ChatTemplate;
@@ -9,6 +9,7 @@ use crate::tokenizer::Tokenizer;
 use crate::transformer::{Config, ForwardError, Precision};
 use crate::{Error, Result};
 use halfpi_kernels::Backend;
+use halfpi_kernels::format::stock::I2sOrder;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,36 @@ pub struct EngineOptions {
     pub prefill_chunk: usize,
     /// The chat template; `None` for the file's own, or ChatML if it has none.
     pub chat_template: Option<ChatTemplate>,
+    /// Where dense ternary weights are.
+    pub ternary: TernaryResidence,
+    /// The order of I2_S codes, which their file does not say.
+    pub i2s_order: I2sOrder,
+}
+
+/// Where the weights of a file are that has three ternary ones in five bits.
+///
+/// Either way the model's weights are the same. Its scores may differ in the last bits, since sums are cut at other
+/// columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TernaryResidence {
+    /// Whichever is faster with the engine's backend: dense with `avx512vbmi`, which looks trits up, expanded with others.
+    #[default]
+    Auto,
+    /// In the mapped file as they are: the least memory, and none of it the process's own.
+    Dense,
+    /// In two bits each, in memory of the process, a fifth more.
+    Expanded,
+}
+
+impl TernaryResidence {
+    /// Whether weights are expanded for a backend.
+    fn expands(self, backend: Backend) -> bool {
+        match self {
+            TernaryResidence::Auto => !backend.looks_up_trits(),
+            TernaryResidence::Dense => false,
+            TernaryResidence::Expanded => true,
+        }
+    }
 }
 
 impl Default for EngineOptions {
@@ -41,6 +72,8 @@ impl Default for EngineOptions {
             precision: Precision::Int8,
             prefill_chunk: 128,
             chat_template: None,
+            ternary: TernaryResidence::Auto,
+            i2s_order: I2sOrder::default(),
         }
     }
 }
@@ -125,8 +158,12 @@ impl Engine {
     pub fn load(file: ModelFile, options: EngineOptions) -> Result<Self> {
         let backend = options.backend.map_or_else(backend_from_environment, Ok)?;
         let pool = Pool::new(options.threads.unwrap_or_else(Pool::default_threads));
+        let load = LoadOptions {
+            i2s_order: options.i2s_order,
+            expand_trits: options.ternary.expands(backend),
+        };
         let (prepared, tokenizer, template) =
-            read(&file, &file.gguf()?, &pool, options.chat_template).map_err(|error| file.name_in(error))?;
+            read(&file, &file.gguf()?, load, &pool, options.chat_template).map_err(|error| file.name_in(error))?;
         Ok(Engine(Arc::new(Inner {
             model: prepared.finish(file)?,
             tokenizer,
@@ -208,6 +245,7 @@ fn backend_from_environment() -> Result<Backend> {
 fn read(
     file: &ModelFile,
     gguf: &Gguf<'_>,
+    load: LoadOptions,
     pool: &Pool,
     template: Option<ChatTemplate>,
 ) -> Result<(Prepared, Tokenizer, ChatTemplate)> {
@@ -215,7 +253,7 @@ fn read(
     let (prepared, tokenizer) = thread::scope(|scope| {
         let build = || Tokenizer::from_gguf(gguf);
         let beside = thread::Builder::new().spawn_scoped(scope, build);
-        let prepared = Prepared::new(file, gguf, pool);
+        let prepared = Prepared::new(file, gguf, load, pool);
         let tokenizer = match beside {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => build(),

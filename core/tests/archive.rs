@@ -57,7 +57,12 @@ fn tiny(storage: &str) -> ModelFile {
         "phase-complex" => Architecture::IFairy,
         _ => Architecture::Llama,
     };
-    let model = SyntheticModel::tiny(architecture).with_storage(Storage::by_name(storage).unwrap());
+    let mut model = SyntheticModel::tiny(architecture).with_storage(Storage::by_name(storage).unwrap());
+    if ["tq1_0", "tq2_0", "i2_s"].contains(&storage) {
+        // Their blocks are up to 256 wide.
+        (model.config.embedding_length, model.config.feed_forward_length) = (256, 256);
+        model.config.head_dim = 64;
+    }
     model.to_model_file().unwrap()
 }
 

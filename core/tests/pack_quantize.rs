@@ -241,16 +241,15 @@ fn a_real_layer_loses_little() {
     let gguf: Gguf<'_> = file.gguf().unwrap();
     let tensor = gguf.tensor("blk.15.ffn_up.weight").unwrap();
     let (rows, cols) = (tensor.rows() as usize, tensor.columns() as usize);
-    let layout = halfpi_kernels::format::stock::Stock::Q4_1.layout(rows, cols).unwrap();
+    let blocks = halfpi_kernels::format::stock::Stock::Q4_1.matrix(rows, cols);
+    let layout = blocks.layout().unwrap();
     assert_eq!(layout.codes(), Codes::Codebook4(tables::Q4_1));
     let mut bytes = vec![0; layout.bytes()];
     let (codes, rest) = bytes.split_at_mut(layout.scales_offset());
     let (scales, minima) = rest.split_at_mut(layout.scales_bytes());
     let tiles = 0..rows.div_ceil(16);
     let data = gguf.data(tensor);
-    halfpi_kernels::format::stock::Stock::Q4_1
-        .pack_tiles((rows, cols), data, tiles, codes, scales, minima)
-        .unwrap();
+    blocks.pack_tiles(data, tiles, codes, scales, minima).unwrap();
     let weights = unpack(&[&layout.header()[..], &bytes].concat());
     for (format, low) in [(Format::Q8, 44.0), (Format::Phi4, 18.5), (Format::Phi4Additive, 22.0)] {
         let (_, lost) = pack_matrix(&weights, (rows, cols), format, ScaleGroup::Columns(32), 2).unwrap();

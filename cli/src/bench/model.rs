@@ -83,6 +83,8 @@ struct Report {
     peak_memory_bytes: Option<u64>,
     /// Weights that a decoded token reads.
     bytes_per_token: usize,
+    /// Of these and of the embedding, what loading brought into another layout.
+    weights_converted_bytes: usize,
     read_bandwidth_bytes_per_second: f64,
     /// Share of the read bandwidth that decoding uses.
     bandwidth_fraction: f64,
@@ -157,6 +159,7 @@ pub fn run(args: &ModelArgs) -> Outcome {
         kv_cache_bytes: session.kv_bytes(),
         peak_memory_bytes,
         bytes_per_token,
+        weights_converted_bytes: engine.model().arena_bytes(),
         read_bandwidth_bytes_per_second: bandwidth,
         bandwidth_fraction: decode_tokens_per_second * bytes_per_token as f64 / bandwidth,
     };
@@ -255,6 +258,7 @@ impl Report {
                 format!("{:.0} ms", self.time_to_first_token_seconds * 1e3),
             ),
             ("weights per token", bytes(self.bytes_per_token as u64)),
+            ("packed at load", bytes(self.weights_converted_bytes as u64)),
             (
                 "used by decode",
                 format!("{:.0}% of {bandwidth}/s", self.bandwidth_fraction * 100.0),

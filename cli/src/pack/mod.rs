@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use halfpi::pack::{Calibration, Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
 use serde::Serialize;
 
+use crate::engine::I2s;
 use crate::interrupt::Interrupt;
 use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, read_text, table};
 use crate::progress;
@@ -53,6 +54,9 @@ pub struct Args {
     /// Write a page about the weights and what packing did to them into this directory: index.html
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// The order of I2_S weights, which their file does not say
+    #[arg(long, value_enum, default_value_t = I2s::X86)]
+    i2s_order: I2s,
     /// Pack even what loses more than a right scale would
     #[arg(long)]
     allow_loss: bool,
@@ -106,6 +110,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(format!("{}: give the archive a name of its own", args.output.display()).into());
     }
     let source = Source::open(&args.model).map_err(|error| about(&args.model, error))?;
+    let source = source.with_i2s_order(args.i2s_order.into());
     let interrupt = Interrupt::noted()?;
 
     let bar = progress::bar(0, "weights");

@@ -176,9 +176,10 @@ pub enum GgufError {
     },
     /// A tensor type that is not known here, so that its size is not known either.
     #[error(
-        "tensor `{}` has type {id}, which this version does not know; \
+        "tensor `{}` has type {id}, which this version does not know{}; \
          convert the original model with `halfpi pack`, or use a newer halfpi",
-        shown(name)
+        shown(name),
+        GgmlType::former_name(*id)
     )]
     UnknownType {
         /// The tensor.

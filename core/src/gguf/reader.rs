@@ -338,6 +338,7 @@ pub(super) fn tensor_bytes(name: &str, dims: &[u64], ty: GgmlType) -> Result<u64
     };
     product(columns)
         .and(ty.row_bytes(columns).and_then(product))
+        .and_then(|bytes| bytes.checked_add(ty.trailer_bytes()))
         .ok_or_else(|| GgufError::ShapeOverflow {
             name: name(),
             dims: dims.to_owned(),

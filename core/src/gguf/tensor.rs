@@ -9,7 +9,8 @@ macro_rules! ggml_types {
     ($($name:ident = $id:literal, $block:literal, $bytes:literal;)*) => {
         /// The type of a tensor's data, by ggml's names and numbers.
         ///
-        /// Rows are stored as blocks of [`Self::block_size`] values in [`Self::block_bytes`] bytes.
+        /// Rows are stored as blocks of [`Self::block_size`] values in [`Self::block_bytes`] bytes. After the last row
+        /// come [`Self::trailer_bytes`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[expect(missing_docs, non_camel_case_types, reason = "the names are ggml's own")]
         #[non_exhaustive]
@@ -54,7 +55,7 @@ macro_rules! ggml_types {
 }
 
 // Number, values per block, bytes per block: the `block_*` structures of ggml-common.h. Numbers that are missing were
-// given up by ggml (4, 5, 31-33, 36-38).
+// given up by ggml (4, 5, 31-33, 36-38); bitnet.cpp has used 36 since.
 ggml_types! {
     F32 = 0, 1, 4;
     F16 = 1, 1, 2;
@@ -87,6 +88,7 @@ ggml_types! {
     BF16 = 30, 1, 2;
     TQ1_0 = 34, 256, 54;
     TQ2_0 = 35, 256, 66;
+    I2_S = 36, 64, 16;
     MXFP4 = 39, 32, 17;
     NVFP4 = 40, 64, 36;
     Q1_0 = 41, 128, 18;
@@ -96,6 +98,25 @@ impl GgmlType {
     /// ggml's number for this type.
     pub fn id(self) -> u32 {
         self as u32
+    }
+
+    /// What a number that no type has now stood for, to end a sentence with.
+    pub(super) fn former_name(id: u32) -> &'static str {
+        match id {
+            31..=33 => " (llama.cpp once kept Q4_0 rearranged for ARM so)",
+            37 => " (I8_S of bitnet.cpp: activations, not weights)",
+            38 => " (TL1 of bitnet.cpp: take the model's I2_S file)",
+            _ => "",
+        }
+    }
+
+    /// Bytes after a tensor's last row: bitnet.cpp's I2_S has its scale there. (Its blocks are of 64 or of 128 values, which
+    /// the type does not say.)
+    pub fn trailer_bytes(self) -> u64 {
+        match self {
+            Self::I2_S => 32,
+            _ => 0,
+        }
     }
 
     /// Bytes of a row of `columns` values; `None` if they do not divide into whole blocks, or overflow.
@@ -165,7 +186,7 @@ mod tests {
             assert_eq!(GgmlType::from_id(ty.id()), Some(ty));
             assert_eq!(format!("{ty:?}"), ty.name());
         }
-        for given_up in [4, 5, 31, 32, 33, 36, 37, 38, 1000, u32::MAX] {
+        for given_up in [4, 5, 31, 32, 33, 37, 38, 1000, u32::MAX] {
             assert_eq!(GgmlType::from_id(given_up), None);
         }
     }

@@ -26,8 +26,9 @@ pub(crate) fn read_metadata(
         return Err(ModelError::Split { count }.into());
     }
     let name = gguf.str("general.architecture")?;
-    // BitNet's own converter calls its 2B4T model so.
-    let architecture = Architecture::from_name(if name == "bitnet-b1.58" { "bitnet" } else { name });
+    // BitNet's own converter calls its 2B4T model so, and its predecessor of April 2025 the other.
+    let is_bitnet = matches!(name, "bitnet-b1.58" | "bitnet-25");
+    let architecture = Architecture::from_name(if is_bitnet { "bitnet" } else { name });
     let architecture = architecture.ok_or_else(|| ModelError::Architecture { name: name.to_owned() })?;
     let key = |suffix: &str| format!("{name}.{suffix}");
     let optional = |suffix: &str| {

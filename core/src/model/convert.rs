@@ -1,10 +1,10 @@
-//! Filling the arena: llama.cpp's blocks into tiles, on all threads, without ever holding a weight twice for long.
+//! Filling the arena: llama.cpp's blocks and dense trits into tiles, on all threads, without ever holding a weight twice for long.
 
 use super::ModelError;
-use super::tensors::Conversion;
+use super::tensors::{Conversion, Source};
 use crate::gguf::ModelFile;
 use halfpi_kernels::Parallel;
-use halfpi_kernels::format::TILE_ROWS;
+use halfpi_kernels::format::{Packed, TILE_ROWS};
 use memmap2::MmapMut;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -69,7 +69,7 @@ fn split<'a>(conversions: &'a [Conversion], mut arena: &'a mut [u8]) -> Vec<Job<
         let minima_bytes = layout.minima_offset().map_or(0, |_| layout.scales_bytes());
         let mut minima = &mut rest[..minima_bytes];
 
-        let tiles = conversion.shape.0.div_ceil(TILE_ROWS);
+        let tiles = layout.rows().div_ceil(TILE_ROWS);
         let (code_step, scale_step) = (codes.len() / tiles, scales.len() / tiles);
         let minima_step = minima.len() / tiles;
         let job_tiles = (JOB_BYTES / code_step).max(1);
@@ -94,16 +94,24 @@ fn split<'a>(conversions: &'a [Conversion], mut arena: &'a mut [u8]) -> Vec<Job<
 }
 
 fn run(file: &ModelFile, job: Job<'_>) -> Result<(), ModelError> {
-    let Conversion { stock, shape, from, .. } = job.conversion;
-    let blocks = &file.bytes()[from.clone()];
-    stock
-        .pack_tiles(*shape, blocks, job.tiles.clone(), job.codes, job.scales, job.minima)
-        .map_err(|source| ModelError::Format {
-            name: job.conversion.name.clone(),
-            source,
-        })?;
-    let row_bytes = blocks.len() / shape.0;
-    let rows = job.tiles.start * TILE_ROWS..(job.tiles.end * TILE_ROWS).min(shape.0);
-    file.release(from.start + rows.start * row_bytes..from.start + rows.end * row_bytes);
+    let Conversion { source, from, .. } = job.conversion;
+    let (bytes, tiles) = (&file.bytes()[from.clone()], job.tiles.clone());
+    let (done, tile_bytes) = match source {
+        Source::Blocks(blocks) => (
+            blocks.pack_tiles(bytes, tiles, job.codes, job.scales, job.minima),
+            blocks.row_bytes() * TILE_ROWS,
+        ),
+        Source::Trits(layout) => (
+            Packed::new(*layout, bytes).and_then(|dense| dense.expand_tiles(tiles, job.codes, job.scales)),
+            layout.unit_bytes(),
+        ),
+    };
+    done.map_err(|source| ModelError::Format {
+        name: job.conversion.name.clone(),
+        source,
+    })?;
+    // Of the last tile, rows are missing.
+    let end = (from.start + job.tiles.end * tile_bytes).min(from.end);
+    file.release(from.start + job.tiles.start * tile_bytes..end);
     Ok(())
 }

@@ -79,6 +79,26 @@ pub enum ModelError {
         /// Its type.
         ty: GgmlType,
     },
+    /// A weight of a type without room for it has a scale of its own.
+    #[error(
+        "tensor `{}` has type {ty} and a scale beside it: convert the file with \
+         `halfpi pack MODEL --format ternary -o OUT.gguf`",
+        shown(name)
+    )]
+    Scaled {
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        ty: GgmlType,
+    },
+    /// The scale of a whole tensor is infinite or not a number.
+    #[error("tensor `{}` has a scale of {value}: the file is damaged, get it again", shown(name))]
+    Scale {
+        /// The name of the tensor with the scale.
+        name: String,
+        /// The scale.
+        value: f32,
+    },
     /// A weight's bytes are not the packed matrix they claim to be.
     #[error("tensor `{}`: {source}", shown(name))]
     Format {

@@ -1,5 +1,5 @@
-use super::read_config;
 use super::tensors::{Place, Plan};
+use super::{LoadOptions, read_config};
 use crate::Result;
 use crate::gguf::Gguf;
 use crate::transformer::{Config, KvCache, workspace_len};
@@ -30,9 +30,9 @@ impl ModelInfo {
     ///
     /// # Errors
     /// As [`LoadedModel::new`](super::LoadedModel::new): the file does not run here.
-    pub fn inspect(gguf: &Gguf<'_>) -> Result<Self> {
+    pub fn inspect(gguf: &Gguf<'_>, options: LoadOptions) -> Result<Self> {
         let config = read_config(gguf)?;
-        let plan = Plan::new(gguf, &config)?;
+        let plan = Plan::new(gguf, &config, options)?;
         let mapped = plan.places.values().map(|place| match place {
             Place::File { bytes, .. } | Place::Packed { bytes, .. } => bytes.len(),
             Place::Arena { .. } | Place::Floats { .. } => 0,

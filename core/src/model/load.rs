@@ -1,6 +1,6 @@
 use super::convert::fill_arena;
 use super::tensors::{Place, Plan};
-use super::{ModelError, read_config};
+use super::{LoadOptions, ModelError, read_config};
 use crate::Result;
 use crate::gguf::{Gguf, ModelFile};
 use crate::transformer::{Config, Layer, Model};
@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 /// A model file whose weights are ready to multiply with.
 ///
-/// Packed and float tensors stay in the mapped file; llama.cpp's block types are packed into memory of their own, and
-/// the file's pages given back as that goes on.
+/// Packed and float tensors stay in the mapped file; llama.cpp's block types (and dense trits, where [`LoadOptions`] ask
+/// for it) are packed into memory of their own, and the file's pages given back as that goes on.
 pub struct LoadedModel {
     config: Config,
     weights: Weights,
@@ -50,7 +50,15 @@ impl LoadedModel {
     /// [`GgufError`](crate::gguf::GgufError) and [`ModelError`]: the file is broken, incomplete or of a kind that does
     /// not run here. Within [`Error::ModelFile`](crate::Error::ModelFile) if the file has a name.
     pub fn new(file: ModelFile, parallel: &dyn Parallel) -> Result<Self> {
-        let prepared = Prepared::new(&file, &file.gguf()?, parallel).map_err(|error| file.name_in(error))?;
+        Self::with_options(file, LoadOptions::default(), parallel)
+    }
+
+    /// The same with other options than the usual.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(file: ModelFile, options: LoadOptions, parallel: &dyn Parallel) -> Result<Self> {
+        let prepared = Prepared::new(&file, &file.gguf()?, options, parallel).map_err(|error| file.name_in(error))?;
         prepared.finish(file)
     }
 
@@ -114,9 +122,14 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// The long part of loading.
-    pub(crate) fn new(file: &ModelFile, gguf: &Gguf<'_>, parallel: &dyn Parallel) -> Result<Self> {
+    pub(crate) fn new(
+        file: &ModelFile,
+        gguf: &Gguf<'_>,
+        options: LoadOptions,
+        parallel: &dyn Parallel,
+    ) -> Result<Self> {
         let config = read_config(gguf)?;
-        let plan = Plan::new(gguf, &config)?;
+        let plan = Plan::new(gguf, &config, options)?;
         let mut vectors = Vec::with_capacity(plan.vector_floats);
         for (bytes, float) in &plan.vectors {
             vectors.extend(float.iter(&file.bytes()[bytes.clone()]));

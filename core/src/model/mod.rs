@@ -5,6 +5,8 @@ mod convert;
 mod error;
 mod info;
 mod load;
+mod options;
+mod stock;
 mod tensors;
 
 pub use config::read_config;
@@ -14,3 +16,6 @@ pub use error::ModelError;
 pub use info::{ModelInfo, SessionMemory};
 pub use load::LoadedModel;
 pub(crate) use load::Prepared;
+pub use options::LoadOptions;
+#[cfg(feature = "pack")]
+pub(crate) use stock::{scale_beside, scale_within, stock};

@@ -1,9 +1,10 @@
 //! Which tensors a model has, and where the weights of each will be.
 
-use super::ModelError;
+use super::stock::{float_type, scale_beside, scale_within, stock};
+use super::{LoadOptions, ModelError};
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
 use crate::transformer::{Architecture, Config};
-use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::stock::Blocks;
 use halfpi_kernels::format::{Dense, Float, HEADER_BYTES, Layout, Matrix, Packed};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -20,7 +21,7 @@ pub(super) enum Place {
     },
     /// A packed matrix, used in the file as it is.
     Packed { bytes: Range<usize>, layout: Layout },
-    /// Blocks of another layout, packed at load into the arena.
+    /// Weights of another layout, packed at load into the arena.
     Arena { bytes: Range<usize>, layout: Layout },
     /// A vector, widened to f32 at load.
     Floats { floats: Range<usize> },
@@ -30,11 +31,19 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Conversion {
     pub name: String,
-    pub stock: Stock,
-    pub shape: (usize, usize),
+    pub source: Source,
     /// In the file.
     pub from: Range<usize>,
     pub layout: Layout,
+}
+
+/// What it is packed from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Blocks of one of llama.cpp's types.
+    Blocks(Blocks),
+    /// A packed matrix of dense ternary weights, to be had in two bits each.
+    Trits(Layout),
 }
 
 /// Every tensor's place, and what it takes to fill the arena and the vectors.
@@ -53,7 +62,7 @@ const ALIGN: usize = 64;
 
 impl Plan {
     /// Finds every tensor of the model and checks its type and shape.
-    pub fn new(gguf: &Gguf<'_>, config: &Config) -> Result<Self, ModelError> {
+    pub fn new(gguf: &Gguf<'_>, config: &Config, options: LoadOptions) -> Result<Self, ModelError> {
         let mut plan = Plan::default();
         let mut used = HashSet::new();
         let (d, ff) = (config.embedding_length, config.feed_forward_length);
@@ -65,7 +74,12 @@ impl Plan {
                 .tensor(&name)
                 .ok_or_else(|| ModelError::MissingTensor { name: name.clone() })?;
             used.insert(tensor.name);
-            plan.matrix(gguf, tensor, rows, cols)
+            let factor = scale_beside(gguf, &name)?;
+            let factor = factor.map(|(scale, factor)| {
+                used.insert(scale);
+                factor
+            });
+            plan.matrix(gguf, tensor, (rows, cols), factor, options)
         };
         matrix(&mut plan, "token_embd.weight".into(), config.vocab_size, d)?;
         if gguf.tensor("output.weight").is_some() || architecture.is_complex() {
@@ -133,63 +147,83 @@ impl Plan {
         }
     }
 
-    fn matrix(&mut self, gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, rows: usize, cols: usize) -> Result<(), ModelError> {
-        let format = |source| ModelError::Format {
-            name: tensor.name.to_owned(),
-            source,
-        };
+    fn matrix(
+        &mut self,
+        gguf: &Gguf<'_>,
+        tensor: &TensorInfo<'_>,
+        (rows, cols): (usize, usize),
+        factor: Option<f32>,
+        options: LoadOptions,
+    ) -> Result<(), ModelError> {
+        let name = || tensor.name.to_owned();
+        let format = |source| ModelError::Format { name: name(), source };
         let bytes = tensor.offset as usize..(tensor.offset + tensor.bytes) as usize;
-        let stock = match tensor.ty {
-            GgmlType::I8 => {
-                let data = gguf.data(tensor);
-                let layout = Layout::from_header(data).map_err(format)?;
-                let packed = Packed::from_file_bytes(data).map_err(format)?;
-                expect_shape(tensor.name, [packed.cols(), packed.rows()], [cols, rows])?;
-                let bytes = bytes.start + HEADER_BYTES..bytes.end;
-                self.places
-                    .insert(tensor.name.to_owned(), Place::Packed { bytes, layout });
-                return Ok(());
+        let stock = stock(tensor.ty, options.i2s_order);
+        if factor.is_some() && stock.is_none() {
+            return Err(ModelError::Scaled {
+                name: name(),
+                ty: tensor.ty,
+            });
+        }
+        if tensor.ty == GgmlType::I8 {
+            let data = gguf.data(tensor);
+            let layout = Layout::from_header(data).map_err(format)?;
+            let packed = Packed::from_file_bytes(data).map_err(format)?;
+            expect_shape(tensor.name, [packed.cols(), packed.rows()], [cols, rows])?;
+            let bytes = bytes.start + HEADER_BYTES..bytes.end;
+            match layout.expanded().filter(|_| options.expand_trits) {
+                Some(expanded) => self.convert(name(), Source::Trits(layout), bytes, expanded),
+                None => self.place(name(), Place::Packed { bytes, layout }),
             }
-            GgmlType::Q8_0 => Ok(Stock::Q8_0),
-            GgmlType::Q4_0 => Ok(Stock::Q4_0),
-            GgmlType::Q4_1 => Ok(Stock::Q4_1),
-            GgmlType::IQ4_NL => Ok(Stock::Iq4Nl),
-            ty => Err(float_type(ty).ok_or_else(|| ModelError::Type {
-                name: tensor.name.to_owned(),
-                ty,
-            })?),
-        };
+            return Ok(());
+        }
         expect_shape(
             tensor.name,
             [tensor.columns() as usize, tensor.rows() as usize],
             [cols, rows],
         )?;
-        let place = match stock {
-            Err(float) => Place::File {
-                bytes,
-                rows,
-                cols,
-                float,
-            },
-            Ok(stock) => {
-                let layout = stock.layout(rows, cols).map_err(format)?;
-                let start = self.arena_bytes;
-                self.arena_bytes = (start + layout.bytes()).next_multiple_of(ALIGN);
-                self.conversions.push(Conversion {
-                    name: tensor.name.to_owned(),
-                    stock,
-                    shape: (rows, cols),
-                    from: bytes,
-                    layout,
-                });
-                Place::Arena {
-                    bytes: start..start + layout.bytes(),
-                    layout,
-                }
+        if let Some(stock) = stock {
+            let blocks = Blocks {
+                factor,
+                ..stock.matrix(rows, cols)
+            };
+            let layout = blocks.layout().map_err(format)?;
+            if let Some(value) = scale_within(tensor.ty, gguf.data(tensor)).filter(|scale| !scale.is_finite()) {
+                return Err(ModelError::Scale { name: name(), value });
             }
+            self.convert(name(), Source::Blocks(blocks), bytes, layout);
+            return Ok(());
+        }
+        let float = float_type(tensor.ty).ok_or_else(|| ModelError::Type {
+            name: name(),
+            ty: tensor.ty,
+        })?;
+        let place = Place::File {
+            bytes,
+            rows,
+            cols,
+            float,
         };
-        self.places.insert(tensor.name.to_owned(), place);
+        self.place(name(), place);
         Ok(())
+    }
+
+    fn place(&mut self, name: String, place: Place) {
+        self.places.insert(name, place);
+    }
+
+    /// Takes room in the arena.
+    fn convert(&mut self, name: String, source: Source, from: Range<usize>, layout: Layout) {
+        let start = self.arena_bytes;
+        self.arena_bytes = (start + layout.bytes()).next_multiple_of(ALIGN);
+        let bytes = start..start + layout.bytes();
+        self.place(name.clone(), Place::Arena { bytes, layout });
+        self.conversions.push(Conversion {
+            name,
+            source,
+            from,
+            layout,
+        });
     }
 
     fn vector(&mut self, tensor: &TensorInfo<'_>, len: usize) -> Result<(), ModelError> {
@@ -217,15 +251,6 @@ impl Plan {
             },
         );
         Ok(())
-    }
-}
-
-fn float_type(ty: GgmlType) -> Option<Float> {
-    match ty {
-        GgmlType::F32 => Some(Float::F32),
-        GgmlType::F16 => Some(Float::F16),
-        GgmlType::BF16 => Some(Float::Bf16),
-        _ => None,
     }
 }
 

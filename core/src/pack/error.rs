@@ -87,7 +87,7 @@ pub enum PackError {
     /// A tensor type whose weights are not read.
     #[error(
         "tensor {name:?} has type {ty}, which is not read; start from the original model, or from a file in F32, F16, \
-         BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0 or TQ2_0"
+         BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 or I2_S"
     )]
     Type {
         /// The tensor.

@@ -20,7 +20,7 @@ pub enum Format {
     Phi4Additive,
     /// The √φ ladder: a sign and sixteen levels.
     Phi5,
-    /// -1, 0, 1 in two bits.
+    /// -1, 0, 1 in two bits. Weights of a ternary type keep their scales.
     Ternary,
     /// -1, 0, 1, three in five bits; one scale a row.
     TernaryDense,
@@ -40,7 +40,8 @@ pub enum Format {
     Halfpi4,
     /// 8-bit integers of π/2 times a scale.
     Halfpi8,
-    /// llama.cpp's Q8_0, Q4_0, Q4_1 and IQ4_NL in tiles, ready to use in place; floats as they are.
+    /// llama.cpp's Q8_0, Q4_0, Q4_1, IQ4_NL, TQ1_0 and TQ2_0 and bitnet.cpp's I2_S in tiles, ready to use in place; floats
+    /// as they are.
     Lossless,
     /// IEEE binary16.
     F16,

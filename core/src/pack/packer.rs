@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use half::{bf16, f16};
-use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::stock::{Blocks, I2sOrder};
 use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
 use super::calibrate::{Calibration, Item, calibrate};
@@ -17,6 +17,7 @@ use super::survey::Surveyor;
 use super::{Distortion, Format, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
+use crate::model::stock;
 
 /// Weights that are read, packed and written at a time: enough to keep the threads busy, little enough to stay small
 /// beside a tensor and to stop soon.
@@ -33,7 +34,7 @@ enum Target {
     /// Powers of i.
     PhaseComplex { layout: Layout },
     /// llama.cpp's blocks, moved into tiles.
-    Tiles { stock: Stock, layout: Layout },
+    Tiles { blocks: Blocks, layout: Layout },
     /// A packed tensor as it is.
     Copy { layout: Layout },
 }
@@ -174,11 +175,15 @@ impl Plan {
             format @ Format::F16 => Ok(plain(format, Target::Floats(GgmlType::F16))),
             format @ Format::Bf16 => Ok(plain(format, Target::Floats(GgmlType::BF16))),
             format @ Format::Lossless => Ok(plain(format, lossless(tensor)?)),
+            // As it is: it has its scales already.
+            format @ Format::Ternary if options.scales.is_none() && tensor.is_ternary() => {
+                Ok(plain(format, lossless(tensor)?))
+            }
             Format::PhaseComplex if tensor.is_complex => Plan::phase_complex(tensor),
             Format::PhaseComplex => Err(PackError::NotComplex {
                 name: tensor.name.clone(),
             }),
-            format => Plan::codes(tensor, format, options.scales_of(format)),
+            format => Plan::codes(tensor, format, options),
         }
     }
 
@@ -199,7 +204,11 @@ impl Plan {
         })
     }
 
-    fn codes(tensor: &SourceTensor<'_>, format: Format, scales: Scales) -> Result<Self, PackError> {
+    fn codes(tensor: &SourceTensor<'_>, format: Format, options: &Options) -> Result<Self, PackError> {
+        let is_ternary = matches!(format, Format::Ternary | Format::TernaryDense) && options.scales.is_none();
+        let given = is_ternary.then(|| tensor.ternary_scale()).flatten();
+        // The scale that the weights have is theirs to the bit; another would not be.
+        let scales = given.map_or(options.scales_of(format), |_| Scales::Tensor);
         let keep = |note| {
             Ok(Plan {
                 target: Target::Floats(GgmlType::F16),
@@ -215,7 +224,10 @@ impl Plan {
         }
         let coding = Coding::new((tensor.rows, tensor.cols), format, scales);
         let coding = coding.map_err(|source| tensor.format_error(source))?;
-        let coding = coding.ok_or(PackError::NoCodes { format })?;
+        let coding = Coding {
+            given,
+            ..coding.ok_or(PackError::NoCodes { format })?
+        };
         let note = match coding.scales {
             fitting if fitting == scales => None,
             Scales::Group(columns) => Some(format!(
@@ -266,34 +278,34 @@ impl Plan {
 
 /// How a tensor is stored without changing a weight.
 fn lossless(tensor: &SourceTensor<'_>) -> Result<Target, PackError> {
-    let ty = match &tensor.weights {
+    let (ty, order) = match &tensor.weights {
         Weights::Packed { packed, .. } => {
             return Ok(Target::Copy {
                 layout: *packed.layout(),
             });
         }
-        Weights::Blocks { ty, .. } => *ty,
-        Weights::Complex(complex) => complex.ty(),
+        Weights::Blocks { ty, .. } => (*ty, I2sOrder::default()),
+        Weights::I2s { order, .. } => (GgmlType::I2_S, *order),
+        Weights::Complex(complex) => (complex.ty(), I2sOrder::default()),
     };
-    let stock = match ty {
-        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => return Ok(Target::Floats(ty)),
-        GgmlType::Q8_0 => Stock::Q8_0,
-        GgmlType::Q4_0 => Stock::Q4_0,
-        GgmlType::Q4_1 => Stock::Q4_1,
-        GgmlType::IQ4_NL => Stock::Iq4Nl,
-        _ => {
-            return Err(PackError::NotLossless {
-                name: tensor.name.clone(),
-                ty,
-            });
-        }
+    let name = || tensor.name.clone();
+    let Some(stock) = stock(ty, order) else {
+        return match ty {
+            // A product with the scale beside it is no half any more.
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 if tensor.factor.is_some() => {
+                Ok(Target::Floats(GgmlType::F32))
+            }
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => Ok(Target::Floats(ty)),
+            _ => Err(PackError::NotLossless { name: name(), ty }),
+        };
     };
     debug_assert!(tensor.transform == Transform::None, "only floats come with a transform");
-    let layout = stock.layout(tensor.rows, tensor.cols);
-    Ok(Target::Tiles {
-        stock,
-        layout: layout.map_err(|source| tensor.format_error(source))?,
-    })
+    let blocks = Blocks {
+        factor: tensor.factor,
+        ..stock.matrix(tensor.rows, tensor.cols)
+    };
+    let layout = blocks.layout().map_err(|source| tensor.format_error(source))?;
+    Ok(Target::Tiles { blocks, layout })
 }
 
 /// The file being written.
@@ -413,9 +425,9 @@ impl<W: Write> Packer<'_, W> {
                 self.out.write(name, &scales)?;
                 Ok(distortion)
             }
-            (Target::Tiles { stock, layout }, Weights::Blocks { data, .. }) => {
+            (Target::Tiles { blocks, layout }, Weights::Blocks { .. } | Weights::I2s { .. }) => {
                 self.out.write(name, &layout.header())?;
-                let shape = (tensor.rows, tensor.cols);
+                let data = tensor.weights.data();
                 let (mut scales, mut minima) = (Vec::new(), Vec::new());
                 for rows in batches {
                     let tiles = rows.start / TILE_ROWS..rows.end.div_ceil(TILE_ROWS);
@@ -423,14 +435,8 @@ impl<W: Write> Packer<'_, W> {
                     let mut codes = part(layout.codes_bytes());
                     let mut batch_scales = part(layout.scales_bytes());
                     let mut batch_minima = part(layout.minima_offset().map_or(0, |_| layout.scales_bytes()));
-                    let packed = stock.pack_tiles(
-                        shape,
-                        data,
-                        tiles.clone(),
-                        &mut codes,
-                        &mut batch_scales,
-                        &mut batch_minima,
-                    );
+                    let packed =
+                        blocks.pack_tiles(data, tiles.clone(), &mut codes, &mut batch_scales, &mut batch_minima);
                     packed.map_err(|source| tensor.format_error(source))?;
                     self.out.write(name, &codes)?;
                     let parts = [&codes[..], &batch_scales, &batch_minima];
@@ -455,7 +461,9 @@ impl<W: Write> Packer<'_, W> {
             }
             // `lossless` pairs targets and weights; nothing written makes `finish` fail.
             (Target::Tiles { .. }, Weights::Packed { .. } | Weights::Complex(_))
-            | (Target::Copy { .. }, Weights::Blocks { .. } | Weights::Complex(_)) => Ok(Distortion::default()),
+            | (Target::Copy { .. }, Weights::Blocks { .. } | Weights::I2s { .. } | Weights::Complex(_)) => {
+                Ok(Distortion::default())
+            }
         }
     }
 

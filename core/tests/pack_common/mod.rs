@@ -38,12 +38,19 @@ impl Drop for Directory {
 
 /// The logits after each of some tokens, with f32 activations.
 pub fn logits(file: ModelFile) -> Vec<f32> {
-    logits_of(file, &[72, 101, 108, 259, 0, 420, 3, 3])
+    logits_of(file, &TOKENS)
 }
+
+/// Some tokens of any model.
+pub const TOKENS: [u32; 8] = [72, 101, 108, 259, 0, 420, 3, 3];
 
 /// The logits after each of these tokens, with f32 activations.
 pub fn logits_of(file: ModelFile, tokens: &[u32]) -> Vec<f32> {
-    let loaded = LoadedModel::new(file, &Serial).unwrap();
+    loaded_logits(&LoadedModel::new(file, &Serial).unwrap(), tokens)
+}
+
+/// The same of a model that is loaded.
+pub fn loaded_logits(loaded: &LoadedModel, tokens: &[u32]) -> Vec<f32> {
     let config = loaded.config();
     let layout = KvCache::layout(config, tokens.len(), KvElement::F16).unwrap();
     let mut kv = vec![0; KvCache::bytes(config, &layout)];

@@ -37,6 +37,12 @@ impl Backend {
             .map(|kernels| Backend(kernels))
     }
 
+    /// Whether products with dense ternary codes are at least as fast as with 2-bit ones, because an instruction looks up
+    /// a register of trits at once.
+    pub fn looks_up_trits(&self) -> bool {
+        self.name() == "avx512vbmi"
+    }
+
     /// The backend of this name, if this processor runs it: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512vbmi`,
     /// `neon`, `neon-dotprod`, `neon-i8mm`.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -25,6 +25,13 @@ pub enum FormatError {
         /// Inputs.
         cols: usize,
     },
+    /// A row of a block type is made of whole blocks.
+    Blocks {
+        /// Inputs.
+        cols: usize,
+        /// Columns of a block.
+        block: usize,
+    },
     /// The scale group is not a power-of-two multiple of 32 that divides the columns.
     ScaleGroup {
         /// Columns per scale.
@@ -66,6 +73,9 @@ impl fmt::Display for FormatError {
             FormatError::Length { what, expected, found } => write!(f, "{what} needs {expected} elements, has {found}"),
             FormatError::Shape { rows, cols } => write!(f, "no matrix has {rows} rows and {cols} columns"),
             FormatError::Columns { cols } => write!(f, "{cols} columns are not a multiple of {}", super::GROUP),
+            FormatError::Blocks { cols, block } => {
+                write!(f, "{cols} columns are not a multiple of its blocks of {block}")
+            }
             FormatError::ScaleGroup { group, cols } => {
                 write!(
                     f,

@@ -1,11 +1,13 @@
 //! What the bytes of a weight matrix mean.
 //!
 //! A matrix has `rows` outputs and `cols` inputs: `y = W x`. It is either [`Dense`] (floats, row by row) or
-//! [`Packed`] (small codes in tiles of 16 rows, with scales). `stock` turns llama.cpp's block types into packed ones.
+//! [`Packed`] (small codes in tiles of 16 rows, with scales). `stock` turns llama.cpp's and bitnet.cpp's block types into
+//! packed ones.
 
 pub(crate) mod codes;
 mod dense;
 mod error;
+mod expand;
 mod layout;
 mod packed;
 pub mod stock;

@@ -60,6 +60,11 @@ impl<'a> Packed<'a> {
         self.data.len()
     }
 
+    /// Codes, scales, minima.
+    pub(super) fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
     pub(crate) fn groups(&self) -> usize {
         self.layout.cols() / GROUP
     }

@@ -2,45 +2,82 @@
 
 use crate::common::Rng;
 use crate::oracle::half_value;
-use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::stock::{Blocks, I2sOrder, Stock};
 use halfpi_kernels::format::{
-    Codes, Dense, Float, FormatError, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS, tables,
+    Codes, Dense, Float, FormatError, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS, tables,
 };
 
-const STOCK: [Stock; 4] = [Stock::Q8_0, Stock::Q4_0, Stock::Q4_1, Stock::Iq4Nl];
+const STOCK: [Stock; 8] = [
+    Stock::Q8_0,
+    Stock::Q4_0,
+    Stock::Q4_1,
+    Stock::Iq4Nl,
+    Stock::Tq1_0,
+    Stock::Tq2_0,
+    Stock::I2S(I2sOrder::X86),
+    Stock::I2S(I2sOrder::Arm),
+];
 
 /// Random blocks with small scales, as a file holds them.
-fn blocks(rng: &mut Rng, stock: Stock, rows: usize, cols: usize) -> Vec<u8> {
-    let mut blocks = rng.bytes(rows * cols / GROUP * stock.block_bytes());
-    for block in blocks.chunks_exact_mut(stock.block_bytes()) {
-        block[..2].copy_from_slice(&rng.scale());
-        if stock == Stock::Q4_1 {
+fn blocks(rng: &mut Rng, matrix: &Blocks) -> Vec<u8> {
+    let mut blocks = rng.bytes(matrix.bytes());
+    let scale_at = match matrix.stock {
+        Stock::Q8_0 | Stock::Q4_0 | Stock::Q4_1 | Stock::Iq4Nl => 0,
+        Stock::Tq1_0 => 52,
+        Stock::Tq2_0 => 64,
+        Stock::I2S(_) => {
+            let at = blocks.len() - 32;
+            blocks[at..at + 4].copy_from_slice(&rng.float().to_le_bytes());
+            return blocks;
+        }
+    };
+    for block in blocks.chunks_exact_mut(matrix.stock.block_bytes()) {
+        block[scale_at..scale_at + 2].copy_from_slice(&rng.scale());
+        if matrix.stock == Stock::Q4_1 {
             block[2..4].copy_from_slice(&rng.scale());
         }
     }
     blocks
 }
 
-/// ggml's `dequantize_row_*` (ggml-quants.c), for one block.
-fn dequantize_block(stock: Stock, block: &[u8]) -> [f64; GROUP] {
+/// ggml's `dequantize_row_*` (ggml-quants.c) and what bitnet.cpp's `quantize_i2_s` (ggml-bitnet-mad.cpp) undoes, for one
+/// block and one column.
+fn dequantize(stock: Stock, block: &[u8], trailer: &[u8], i: usize) -> f64 {
     const KVALUES_IQ4NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
     let half_at = |at: usize| half_value(u16::from_le_bytes([block[at], block[at + 1]]));
-    let d = half_at(0);
-    core::array::from_fn(|i| {
-        let nibble = |codes: &[u8]| if i < 16 { codes[i] & 0xf } else { codes[i - 16] >> 4 };
-        match stock {
-            Stock::Q8_0 => d * f64::from(block[2 + i] as i8),
-            Stock::Q4_0 => d * (f64::from(nibble(&block[2..])) - 8.0),
-            Stock::Q4_1 => d * f64::from(nibble(&block[4..])) + half_at(2),
-            Stock::Iq4Nl => d * f64::from(KVALUES_IQ4NL[usize::from(nibble(&block[2..]))]),
+    let nibble = |codes: &[u8]| if i < 16 { codes[i] & 0xf } else { codes[i - 16] >> 4 };
+    let crumbs = |group: usize| {
+        let scale = f32::from_le_bytes(trailer[..4].try_into().unwrap());
+        let code = block[i % group] >> (6 - 2 * (i / group)) & 3;
+        f64::from(scale) * (f64::from(code) - 1.0)
+    };
+    match stock {
+        Stock::Q8_0 => half_at(0) * f64::from(block[2 + i] as i8),
+        Stock::Q4_0 => half_at(0) * (f64::from(nibble(&block[2..])) - 8.0),
+        Stock::Q4_1 => half_at(0) * f64::from(nibble(&block[4..])) + half_at(2),
+        Stock::Iq4Nl => half_at(0) * f64::from(KVALUES_IQ4NL[usize::from(nibble(&block[2..]))]),
+        Stock::Tq1_0 => {
+            let (byte, trit) = match i {
+                0..160 => (block[i % 32], i / 32),
+                160..240 => (block[32 + (i - 160) % 16], (i - 160) / 16),
+                _ => (block[48 + (i - 240) % 4], (i - 240) / 4),
+            };
+            let shifted = byte.wrapping_mul(3u8.pow(trit as u32));
+            half_at(52) * (f64::from((u16::from(shifted) * 3) >> 8) - 1.0)
         }
-    })
+        Stock::Tq2_0 => {
+            let code = block[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+            half_at(64) * (f64::from(code) - 1.0)
+        }
+        Stock::I2S(I2sOrder::X86) => crumbs(32),
+        Stock::I2S(I2sOrder::Arm) => crumbs(16),
+    }
 }
 
 /// Packs row tiles in the given portions.
-fn pack(stock: Stock, rows: usize, cols: usize, blocks: &[u8], tiles_at_once: usize) -> Vec<u8> {
-    let layout = stock.layout(rows, cols).unwrap();
-    let tiles = rows.div_ceil(TILE_ROWS);
+fn pack(matrix: &Blocks, blocks: &[u8], tiles_at_once: usize) -> Vec<u8> {
+    let layout = matrix.layout().unwrap();
+    let tiles = matrix.rows.div_ceil(TILE_ROWS);
     let mut bytes = vec![0xaa; layout.bytes()];
     let (codes, rest) = bytes.split_at_mut(layout.scales_offset());
     let (scales, minima) = rest.split_at_mut(layout.scales_bytes());
@@ -48,9 +85,8 @@ fn pack(stock: Stock, rows: usize, cols: usize, blocks: &[u8], tiles_at_once: us
         let last = tiles.min(first + tiles_at_once);
         let part = |of: usize| of / tiles * first..of / tiles * last;
         let (codes_part, scales_part, minima_part) = (part(codes.len()), part(scales.len()), part(minima.len()));
-        stock
+        matrix
             .pack_tiles(
-                (rows, cols),
                 blocks,
                 first..last,
                 &mut codes[codes_part],
@@ -62,37 +98,100 @@ fn pack(stock: Stock, rows: usize, cols: usize, blocks: &[u8], tiles_at_once: us
     bytes
 }
 
+/// Packs blocks and reads every weight back.
+fn check_lossless(matrix: &Blocks, blocks: &[u8]) {
+    let bytes = pack(matrix, blocks, usize::MAX / 2);
+    for tiles_at_once in [1, 2] {
+        assert_eq!(pack(matrix, blocks, tiles_at_once), bytes, "{matrix:?}");
+    }
+    let stock = matrix.stock;
+    let packed = Matrix::Packed(Packed::new(matrix.layout().unwrap(), &bytes).unwrap());
+    let mut found = vec![f32::NAN; matrix.cols];
+    let (rows, trailer) = blocks.split_at(matrix.rows * matrix.row_bytes());
+    for (row, blocks) in rows.chunks_exact(matrix.row_bytes()).enumerate() {
+        packed.dequantize_row(row, &mut found).unwrap();
+        let blocks = blocks.chunks_exact(stock.block_bytes());
+        let expected = blocks.flat_map(|b| (0..stock.block_cols()).map(|i| dequantize(stock, b, trailer, i)));
+        for (expected, found) in expected.zip(&found) {
+            let expected = expected * f64::from(matrix.factor.unwrap_or(1.0));
+            // ggml rounds the product to f32, then the sum.
+            let tolerance = if stock == Stock::Q4_1 { 4.0 } else { 0.0 } * f64::from(f32::EPSILON);
+            assert!(
+                (expected - f64::from(*found)).abs() <= tolerance,
+                "{matrix:?}: {expected} is {found}"
+            );
+        }
+    }
+}
+
 #[test]
 fn stock_blocks_pack_without_loss() {
     let mut rng = Rng::new(60);
     for stock in STOCK {
-        for (rows, cols) in [(1, 32), (15, 64), (16, 96), (17, 576), (70, 160)] {
-            let blocks = blocks(&mut rng, stock, rows, cols);
-            let bytes = pack(stock, rows, cols, &blocks, usize::MAX / 2);
-            for tiles_at_once in [1, 2] {
-                assert_eq!(
-                    pack(stock, rows, cols, &blocks, tiles_at_once),
-                    bytes,
-                    "{stock:?}, {rows} x {cols}"
-                );
+        let block = stock.block_cols();
+        for (rows, blocks_of_row) in [(1, 1), (15, 2), (16, 3), (17, 18), (70, 5)] {
+            let matrix = stock.matrix(rows, blocks_of_row * block);
+            check_lossless(&matrix, &blocks(&mut rng, &matrix));
+        }
+    }
+}
+
+/// Every byte in every place of a ternary block, and scales that are extreme.
+#[test]
+fn all_bytes_of_ternary_blocks_pack_without_loss() {
+    for stock in STOCK.into_iter().filter(|stock| stock.is_ternary()) {
+        let matrix = stock.matrix(256, stock.block_cols());
+        for scale in [0x0001u16, 0x8000, 0x7bff, 0xfbff, 0x3c00] {
+            let blocks = (0..=255u8).flat_map(|byte| {
+                let mut block = vec![byte; stock.block_bytes()];
+                if stock.trailer_bytes() == 0 {
+                    let at = block.len() - 2;
+                    block[at..].copy_from_slice(&scale.to_le_bytes());
+                }
+                block
+            });
+            let mut blocks: Vec<u8> = blocks.collect();
+            if stock.trailer_bytes() > 0 {
+                blocks.extend(1e38f32.to_le_bytes());
+                blocks.extend([0xff; 28]);
             }
-            let packed = Packed::new(stock.layout(rows, cols).unwrap(), &bytes).unwrap();
-            let matrix = Matrix::Packed(packed);
-            let mut found = vec![f32::NAN; cols];
-            for (row, blocks) in blocks.chunks_exact(cols / GROUP * stock.block_bytes()).enumerate() {
-                matrix.dequantize_row(row, &mut found).unwrap();
-                let expected = blocks
-                    .chunks_exact(stock.block_bytes())
-                    .flat_map(|b| dequantize_block(stock, b));
-                for (expected, found) in expected.zip(&found) {
-                    // ggml rounds the product to f32, then the sum.
-                    let tolerance = f64::from(f32::EPSILON) * if stock == Stock::Q4_1 { 4.0 } else { 0.0 };
-                    assert!(
-                        (expected - f64::from(*found)).abs() <= tolerance,
-                        "{stock:?}: {expected} is {found}"
-                    );
+            check_lossless(&matrix, &blocks);
+        }
+    }
+}
+
+/// With the scale of the tensor apart, as llama.cpp has it: exact where a block's scale is a power of two.
+#[test]
+fn a_factor_multiplies_every_weight() {
+    let mut rng = Rng::new(62);
+    for stock in STOCK.into_iter().filter(|stock| *stock != Stock::Q4_1) {
+        let matrix = Blocks {
+            factor: Some(0.7),
+            ..stock.matrix(20, 2 * stock.block_cols())
+        };
+        assert!(matrix.layout().unwrap().has_f32_scales());
+        let mut blocks = blocks(&mut rng, &matrix);
+        match stock {
+            Stock::I2S(_) => {
+                let at = blocks.len() - 32;
+                blocks[at..at + 4].copy_from_slice(&0.25f32.to_le_bytes());
+            }
+            _ => {
+                let at = match stock {
+                    Stock::Tq1_0 => 52,
+                    Stock::Tq2_0 => 64,
+                    _ => 0,
+                };
+                for block in blocks.chunks_exact_mut(stock.block_bytes()) {
+                    block[at..at + 2].copy_from_slice(&0x3c00u16.to_le_bytes());
                 }
             }
+        }
+        if stock.is_ternary() {
+            check_lossless(&matrix, &blocks);
+        } else {
+            // 8-bit values times the factor are rounded when they are read.
+            assert_eq!(pack(&matrix, &blocks, 1), pack(&matrix, &blocks, 2));
         }
     }
 }
@@ -101,26 +200,27 @@ fn stock_blocks_pack_without_loss() {
 fn missing_rows_are_zero() {
     let mut rng = Rng::new(61);
     for stock in STOCK {
-        let bytes = pack(stock, 3, 64, &blocks(&mut rng, stock, 3, 64), 1);
-        let layout = stock.layout(3, 64).unwrap();
+        let matrix = stock.matrix(3, 2 * stock.block_cols());
+        let bytes = pack(&matrix, &blocks(&mut rng, &matrix), 1);
+        let layout = matrix.layout().unwrap();
         for step in bytes[..layout.codes_bytes()].chunks_exact(64) {
             assert_eq!(step[3 * 4..], [0; 52]);
         }
-        for scales in bytes[layout.scales_offset()..].chunks_exact(TILE_ROWS * 2) {
-            assert_eq!(scales[3 * 2..], [0; 26]);
+        let scale_bytes = layout.scale_bytes();
+        for scales in bytes[layout.scales_offset()..].chunks_exact(TILE_ROWS * scale_bytes) {
+            assert!(scales[3 * scale_bytes..].iter().all(|&byte| byte == 0));
         }
     }
 }
 
 #[test]
 fn stock_packing_refuses_other_lengths() {
-    let stock = Stock::Q4_1;
-    let (rows, cols) = (20, 64);
+    let matrix = Stock::Q4_1.matrix(20, 64);
     let (codes, scales) = (2 * 512, 2 * 64);
     let try_pack = |blocks: usize, tiles, codes: usize, scales: usize, minima: usize| {
         let (blocks, mut codes) = (vec![0; blocks], vec![0; codes]);
         let (mut scales, mut minima) = (vec![0; scales], vec![0; minima]);
-        stock.pack_tiles((rows, cols), &blocks, tiles, &mut codes, &mut scales, &mut minima)
+        matrix.pack_tiles(&blocks, tiles, &mut codes, &mut scales, &mut minima)
     };
     let length = |what, expected, found| Err(FormatError::Length { what, expected, found });
     assert_eq!(try_pack(800, 0..2, codes, scales, scales), Ok(()));
@@ -136,10 +236,73 @@ fn stock_packing_refuses_other_lengths() {
     #[expect(clippy::reversed_empty_ranges)]
     let reversed = 2..1;
     assert_eq!(try_pack(800, reversed, codes, scales, scales), out_of_range(1));
-    assert_eq!(stock.layout(20, 65), Err(FormatError::Columns { cols: 65 }));
+    let layout = |stock: Stock, cols| stock.matrix(20, cols).layout();
+    assert_eq!(layout(Stock::Q4_1, 65), Err(FormatError::Columns { cols: 65 }));
+    for (stock, cols, block) in [
+        (Stock::Tq1_0, 128, 256),
+        (Stock::Tq2_0, 257, 256),
+        (Stock::I2S(I2sOrder::X86), 64, 128),
+        (Stock::I2S(I2sOrder::Arm), 96, 64),
+    ] {
+        assert_eq!(layout(stock, cols), Err(FormatError::Blocks { cols, block }));
+        assert!(matches!(layout(stock, 0), Err(FormatError::Shape { .. })));
+        assert!(matches!(
+            stock.matrix(usize::MAX, block).layout(),
+            Err(FormatError::Shape { .. })
+        ));
+        assert_eq!(stock.matrix(usize::MAX, block).bytes(), usize::MAX);
+    }
 }
 
-/// Codes that each belong to one weight.
+/// Dense ternary codes of all bytes, with both kinds of scales and rows and columns that fill no block.
+#[test]
+fn trits_expand_to_the_same_weights() {
+    let mut rng = Rng::new(63);
+    for (rows, cols) in [(1, 32), (16, 96), (17, 64), (40, 320), (5, 2560)] {
+        for f32_scales in [false, true] {
+            let layout = Layout::new(rows, cols, Codes::Trits, ScaleGroup::Row, false).unwrap();
+            let layout = if f32_scales { layout.with_f32_scales() } else { layout };
+            let mut bytes = rng.bytes(layout.bytes());
+            for scale in bytes[layout.scales_offset()..].chunks_exact_mut(layout.scale_bytes()) {
+                if f32_scales {
+                    scale.copy_from_slice(&rng.float().to_le_bytes());
+                } else {
+                    scale.copy_from_slice(&rng.scale());
+                }
+            }
+            let dense = Packed::new(layout, &bytes).unwrap();
+            let to = layout.expanded().unwrap();
+            let tiles = rows.div_ceil(TILE_ROWS);
+            let mut expanded = vec![0xaa; to.bytes()];
+            let (codes, scales) = expanded.split_at_mut(to.scales_offset());
+            let parts = codes
+                .chunks_exact_mut(codes.len() / tiles)
+                .zip(scales.chunks_exact_mut(scales.len() / tiles));
+            for (tile, (codes, scales)) in parts.enumerate() {
+                dense.expand_tiles(tile..tile + 1, codes, scales).unwrap();
+            }
+            let mut at_once = vec![0xaa; to.bytes()];
+            let (codes, scales) = at_once.split_at_mut(to.scales_offset());
+            dense.expand_tiles(0..tiles, codes, scales).unwrap();
+            assert!(dense.expand_tiles(0..tiles + 1, codes, scales).is_err());
+            assert!(dense.expand_tiles(0..tiles, &mut codes[1..], scales).is_err());
+            assert_eq!(at_once, expanded, "{rows} x {cols}");
+
+            let (dense, expanded) = (
+                Matrix::Packed(dense),
+                Matrix::Packed(Packed::new(to, &expanded).unwrap()),
+            );
+            let (mut expected, mut found) = (vec![0.0; cols], vec![f32::NAN; cols]);
+            for row in 0..rows {
+                dense.dequantize_row(row, &mut expected).unwrap();
+                expanded.dequantize_row(row, &mut found).unwrap();
+                assert_eq!(found, expected, "{rows} x {cols}, row {row}");
+            }
+        }
+    }
+    assert_eq!(Stock::Tq2_0.matrix(16, 256).layout().unwrap().expanded(), None);
+}
+
 fn plain_codes() -> [Codes; 6] {
     [
         Codes::Int8,

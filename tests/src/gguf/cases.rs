@@ -20,6 +20,7 @@ const ARRAY: u32 = 9;
 // The numbers of tensor types.
 const F32: u32 = 0;
 const Q8_0: u32 = 8;
+const I2_S: u32 = 36;
 const I8: u32 = 24;
 const I64: u32 = 27;
 
@@ -436,6 +437,11 @@ fn tensors() -> Vec<Case> {
         ty: GgmlType::Q8_0,
         columns: 33,
     };
+    let partial_i2s = PartialBlock {
+        name: name(),
+        ty: GgmlType::I2_S,
+        columns: 96,
+    };
     let twice = Draft::new().tensor("t", &[8], F32, 0).tensor("t", &[8], F32, 32);
     vec![
         dimension_count("tensor_no_dims", 0, &[]),
@@ -448,8 +454,21 @@ fn tensors() -> Vec<Case> {
         overflow("tensor_bytes_overflow", &[1 << 61], I64),
         overflow("tensor_max_everywhere", &[u64::MAX; 4], F32),
         bad("tensor_partial_block", tensor(&[33], Q8_0), partial),
-        // Q4_2, which ggml gave up, and a type of a later ggml.
+        bad("tensor_i2_s_partial_block", tensor(&[96], I2_S), partial_i2s),
+        // Without its scale, the codes of an I2_S tensor are not all of it.
+        bad(
+            "tensor_i2_s_without_scale",
+            Draft::new().tensor("t", &[64], I2_S, 0).data(16).build(),
+            OutOfBounds {
+                name: name(),
+                offset: 64,
+                bytes: 48,
+                file_bytes: 80,
+            },
+        ),
+        // Q4_2, which ggml gave up, bitnet.cpp's TL1, and a type of a later ggml.
         unknown("tensor_type_4", 4),
+        unknown("tensor_type_38", 38),
         unknown("tensor_type_1000", 1000),
         bad("tensor_twice", file(twice), DuplicateTensor { name: name() }),
     ]

@@ -20,6 +20,8 @@ pub(in super::super) struct Coding {
     pub quantizer: Quantizer,
     pub layout: Layout,
     pub scales: Scales,
+    /// The scale of all weights, where the source has it.
+    pub given: Option<f32>,
 }
 
 impl Coding {
@@ -42,6 +44,7 @@ impl Coding {
             quantizer,
             layout,
             scales,
+            given: None,
         }))
     }
 
@@ -60,6 +63,7 @@ impl Coding {
                 other
             },
             scales: self.scales,
+            given: self.given,
         })
     }
 
@@ -67,6 +71,9 @@ impl Coding {
     pub fn tensor_scale(&self, read: ReadRow<'_>) -> Option<f32> {
         if self.scales != Scales::Tensor {
             return None;
+        }
+        if self.given.is_some() {
+            return self.given;
         }
         let mut weights = vec![0.0; self.layout.rows() * self.layout.cols()];
         for (row, out) in weights.chunks_exact_mut(self.layout.cols()).enumerate() {

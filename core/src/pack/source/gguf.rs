@@ -1,9 +1,8 @@
 //! A GGUF file as a source.
 
-use std::borrow::Cow;
+use halfpi_kernels::format::stock::I2sOrder;
 
-use super::super::PackError;
-use super::{SourceTensor, Weights, packed_tensor};
+use super::{SourceTensor, packed_tensor, ternary};
 use crate::Result;
 use crate::gguf::{GgmlType, Gguf, Writer};
 use crate::transformer::Architecture;
@@ -20,24 +19,24 @@ pub(super) fn set_metadata(gguf: &Gguf<'_>, writer: &mut Writer) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn tensors<'a>(gguf: &Gguf<'a>) -> Result<Vec<SourceTensor<'a>>> {
+pub(super) fn tensors<'a>(gguf: &Gguf<'a>, order: I2sOrder) -> Result<Vec<SourceTensor<'a>>> {
     let architecture = gguf.opt_str("general.architecture")?.and_then(Architecture::from_name);
     let is_complex = architecture.is_some_and(Architecture::is_complex);
-    let tensors = gguf.tensors().iter().map(|tensor| {
+    let tensors = gguf.tensors().iter().filter(|tensor| !is_scale(gguf, tensor.name));
+    let tensors = tensors.map(|tensor| {
         let data = gguf.data(tensor);
         if tensor.ty == GgmlType::I8 && data.starts_with(b"HPIP") {
             return Ok(mark(packed_tensor(tensor.name, data)?, is_complex));
         }
-        let weights = Weights::Blocks {
-            ty: tensor.ty,
-            data: Cow::Borrowed(data),
-        };
-        Ok(mark(
-            SourceTensor::new(tensor.name, tensor.dims(), weights)?,
-            is_complex,
-        ))
+        Ok(mark(ternary::blocks(gguf, tensor, order)?, is_complex))
     });
-    Ok(tensors.collect::<Result<_, PackError>>()?)
+    tensors.collect()
+}
+
+/// Whether a tensor is the scale of another, which takes it over.
+fn is_scale(gguf: &Gguf<'_>, name: &str) -> bool {
+    let weight = name.strip_suffix(".scale").map(|stem| format!("{stem}.weight"));
+    weight.is_some_and(|weight| gguf.tensor(&weight).is_some_and(|tensor| tensor.ty != GgmlType::I8))
 }
 
 /// Marks the complex matrices of a complex model.

@@ -4,11 +4,13 @@ mod complex;
 mod dequantize;
 mod gguf;
 mod huggingface;
+mod ternary;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
+use halfpi_kernels::format::stock::I2sOrder;
 use halfpi_kernels::format::{Codes, FormatError, Matrix, Packed};
 
 pub(super) use self::complex::ComplexWeights;
@@ -18,7 +20,10 @@ use crate::Result;
 use crate::gguf::{GgmlType, ModelFile, Writer};
 
 /// A model to be packed.
-pub struct Source(Kind);
+pub struct Source {
+    kind: Kind,
+    i2s_order: I2sOrder,
+}
 
 enum Kind {
     Gguf(ModelFile),
@@ -43,17 +48,29 @@ impl Source {
             file.gguf()?;
             Kind::Gguf(file)
         };
-        Ok(Self(kind))
+        Ok(Self::new(kind))
     }
 
     /// Takes a GGUF that is open already.
     pub fn from_model_file(file: ModelFile) -> Self {
-        Self(Kind::Gguf(file))
+        Self::new(Kind::Gguf(file))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            i2s_order: I2sOrder::default(),
+        }
+    }
+
+    /// Takes I2_S codes to be in this order, which their file does not say, instead of the usual one.
+    pub fn with_i2s_order(self, i2s_order: I2sOrder) -> Self {
+        Self { i2s_order, ..self }
     }
 
     /// The metadata, but for what packing itself sets.
     pub(super) fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Gguf(file) => gguf::set_metadata(&file.gguf()?, writer),
             Kind::HuggingFace(checkpoint) => checkpoint.set_metadata(writer),
         }
@@ -63,11 +80,11 @@ impl Source {
     pub(super) fn release(&self, tensor: &SourceTensor<'_>) {
         let parts: &[&[u8]] = match &tensor.weights {
             Weights::Blocks { data, .. } => &[data],
-            Weights::Packed { data, .. } => &[data],
+            Weights::I2s { data, .. } | Weights::Packed { data, .. } => &[data],
             Weights::Complex(weights) => weights.parts(),
         };
         for part in parts {
-            match &self.0 {
+            match &self.kind {
                 Kind::Gguf(file) => file.release(place_of(part, file.bytes()).unwrap_or_default()),
                 Kind::HuggingFace(checkpoint) => checkpoint.release(part),
             }
@@ -75,8 +92,8 @@ impl Source {
     }
 
     pub(super) fn tensors(&self) -> Result<Vec<SourceTensor<'_>>> {
-        match &self.0 {
-            Kind::Gguf(file) => gguf::tensors(&file.gguf()?),
+        match &self.kind {
+            Kind::Gguf(file) => gguf::tensors(&file.gguf()?, self.i2s_order),
             Kind::HuggingFace(checkpoint) => checkpoint.tensors(),
         }
     }
@@ -92,6 +109,8 @@ pub(super) struct SourceTensor<'a> {
     pub cols: usize,
     pub weights: Weights<'a>,
     pub transform: Transform,
+    /// What all weights are multiplied with: the scale that llama.cpp keeps beside a ternary matrix.
+    pub factor: Option<f32>,
     /// Whether these are the real parts of complex rows, followed by as many rows of imaginary parts.
     pub is_complex: bool,
 }
@@ -100,10 +119,23 @@ pub(super) struct SourceTensor<'a> {
 pub(super) enum Weights<'a> {
     /// Rows of ggml's blocks.
     Blocks { ty: GgmlType, data: Cow<'a, [u8]> },
+    /// bitnet.cpp's ternary codes, and their scale.
+    I2s { order: I2sOrder, data: &'a [u8] },
     /// A packed matrix.
     Packed { packed: Packed<'a>, data: &'a [u8] },
     /// Complex numbers, whose parts are tensors of their own.
     Complex(ComplexWeights<'a>),
+}
+
+impl Weights<'_> {
+    /// The bytes of blocks or packed codes; none of complex weights, which are several tensors.
+    pub fn data(&self) -> &[u8] {
+        match self {
+            Weights::Blocks { data, .. } => data,
+            Weights::I2s { data, .. } | Weights::Packed { data, .. } => data,
+            Weights::Complex(_) => &[],
+        }
+    }
 }
 
 /// What is done to the weights on the way.
@@ -148,6 +180,7 @@ impl<'a> SourceTensor<'a> {
             cols,
             weights,
             transform: Transform::None,
+            factor: None,
             is_complex: false,
         })
     }
@@ -168,6 +201,7 @@ impl<'a> SourceTensor<'a> {
     pub(super) fn type_name(&self) -> &'static str {
         match &self.weights {
             Weights::Blocks { ty, .. } => ty.name(),
+            Weights::I2s { .. } => GgmlType::I2_S.name(),
             Weights::Packed { .. } => "packed",
             Weights::Complex(complex) => complex.ty().name(),
         }
@@ -189,6 +223,7 @@ impl<'a> SourceTensor<'a> {
                 let row = data.get(row * row_bytes..).unwrap_or_default();
                 dequantize::row(*ty, row, out);
             }
+            Weights::I2s { order, data } => ternary::read_i2s_row(*order, data, row, out),
             Weights::Packed { packed, .. } if packed.codes() == Codes::PhaseComplex => {
                 // Its real form's rows are `[a, b]` and `[b, -a]`: the part and the other one.
                 let mut both = vec![0.0; packed.cols()];
@@ -202,9 +237,12 @@ impl<'a> SourceTensor<'a> {
             Weights::Complex(complex) => complex.read_row(row, out),
         }
         if let Transform::Ternary { scale } = self.transform {
-            for weight in out {
+            for weight in out.iter_mut() {
                 *weight = scale * (*weight / scale).round_ties_even().clamp(-1.0, 1.0);
             }
+        }
+        if let Some(factor) = self.factor {
+            out.iter_mut().for_each(|weight| *weight *= factor);
         }
     }
 }

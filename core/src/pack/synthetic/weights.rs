@@ -2,7 +2,7 @@
 //! standard deviation wanted.
 
 use half::{bf16, f16};
-use halfpi_kernels::format::stock::Stock;
+use halfpi_kernels::format::stock::{I2sOrder, Stock};
 use halfpi_kernels::format::{Codes, Float, FormatError, GROUP, HEADER_BYTES, Layout, ScaleGroup, tables};
 
 use super::codes::{self, RandomScales, avoid_minus_128};
@@ -36,6 +36,9 @@ const NAMED: &[(&str, Storage)] = &[
     ("q4_0", Storage::Stock(Stock::Q4_0)),
     ("q4_1", Storage::Stock(Stock::Q4_1)),
     ("iq4_nl", Storage::Stock(Stock::Iq4Nl)),
+    ("tq1_0", Storage::Stock(Stock::Tq1_0)),
+    ("tq2_0", Storage::Stock(Stock::Tq2_0)),
+    ("i2_s", Storage::Stock(Stock::I2S(I2sOrder::X86))),
 ];
 
 /// Bytes that are made at a time: whole steps of a tile, and little memory.
@@ -96,7 +99,7 @@ impl Storage {
     pub(super) fn check(self, rows: usize, cols: usize) -> Result<(), FormatError> {
         match self {
             Storage::Float(_) => Ok(()),
-            Storage::Stock(stock) => stock.layout(rows, cols).map(drop),
+            Storage::Stock(stock) => stock.matrix(rows, cols).layout().map(drop),
             Storage::Packed { codes, scales } => Layout::new(rows, cols, codes, scales, false).map(drop),
         }
     }
@@ -117,6 +120,9 @@ impl Storage {
             Storage::Stock(Stock::Q4_0) => GgmlType::Q4_0,
             Storage::Stock(Stock::Q4_1) => GgmlType::Q4_1,
             Storage::Stock(Stock::Iq4Nl) => GgmlType::IQ4_NL,
+            Storage::Stock(Stock::Tq1_0) => GgmlType::TQ1_0,
+            Storage::Stock(Stock::Tq2_0) => GgmlType::TQ2_0,
+            Storage::Stock(Stock::I2S(_)) => GgmlType::I2_S,
             Storage::Packed { .. } => GgmlType::I8,
         }
     }
@@ -132,7 +138,7 @@ impl Storage {
     ) -> Result<()> {
         match self {
             Storage::Float(float) => fill_floats(float, rows * cols, deviation, random, write),
-            Storage::Stock(stock) => fill_blocks(stock, rows * cols / GROUP, deviation, random, write),
+            Storage::Stock(stock) => fill_blocks(stock, rows * cols, deviation, random, write),
             Storage::Packed { codes, scales } => match Layout::new(rows, cols, codes, scales, false) {
                 Ok(layout) => codes::fill(&layout, deviation, random, write),
                 // `check` comes first.
@@ -167,41 +173,68 @@ fn fill_floats(
     Ok(())
 }
 
+/// Codes of which half stand for 0, the others for -1 and 1.
+const HALF_ZEROS: Codes = Codes::PhaseAxis { magnitudes: false };
+
 fn fill_blocks(
     stock: Stock,
-    count: usize,
+    weights: usize,
     deviation: f32,
     random: &mut Random,
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let values = match stock {
-        Stock::Q8_0 => Codes::Int8,
-        // Near enough for Q4_1, whose minimum below puts zero in the middle of the codes.
-        Stock::Q4_0 | Stock::Q4_1 => Codes::Codebook4(tables::Q4_0),
-        Stock::Iq4Nl => Codes::Codebook4(tables::IQ4_NL),
-    };
-    let scales = RandomScales::new(values, deviation);
-    let header = if stock == Stock::Q4_1 { 4 } else { 2 };
     let block_bytes = stock.block_bytes();
+    // Where the scale is, and where the codes are.
+    let (values, scale_at, codes) = match stock {
+        Stock::Q8_0 => (Codes::Int8, Some(0), 2..block_bytes),
+        Stock::Q4_0 => (Codes::Codebook4(tables::Q4_0), Some(0), 2..block_bytes),
+        // Near enough: its minimum below puts zero in the middle of the codes.
+        Stock::Q4_1 => (Codes::Codebook4(tables::Q4_0), Some(0), 4..block_bytes),
+        Stock::Iq4Nl => (Codes::Codebook4(tables::IQ4_NL), Some(0), 2..block_bytes),
+        Stock::Tq1_0 | Stock::Tq2_0 => (HALF_ZEROS, Some(block_bytes - 2), 0..block_bytes - 2),
+        Stock::I2S(_) => (HALF_ZEROS, None, 0..block_bytes),
+    };
+    // Random bytes of TQ1_0 make a third of its weights 0.
+    let zeros = if stock == Stock::Tq1_0 { 0.75f32.sqrt() } else { 1.0 };
+    let scales = RandomScales::new(values, deviation * zeros);
     let mut chunk = vec![0; CHUNK / block_bytes * block_bytes];
-    let mut left = count * block_bytes;
+    let mut left = weights / stock.block_cols() * block_bytes;
     while left > 0 {
         let chunk_bytes = left.min(chunk.len());
         let chunk = &mut chunk[..chunk_bytes];
         for block in chunk.chunks_exact_mut(block_bytes) {
-            let scale = scales.pick((random.next() >> 60) as usize);
-            block[..2].copy_from_slice(&scale.to_le_bytes());
-            if stock == Stock::Q4_1 {
-                let minimum = f16::from_f32(-7.5 * scale.to_f32());
-                block[2..4].copy_from_slice(&minimum.to_le_bytes());
+            if let Some(at) = scale_at {
+                let scale = scales.pick((random.next() >> 60) as usize);
+                block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                if stock == Stock::Q4_1 {
+                    let minimum = f16::from_f32(-7.5 * scale.to_f32());
+                    block[2..4].copy_from_slice(&minimum.to_le_bytes());
+                }
             }
-            random.fill(&mut block[header..]);
-            if stock == Stock::Q8_0 {
-                avoid_minus_128(&mut block[header..]);
+            let codes = &mut block[codes.clone()];
+            random.fill(codes);
+            match stock {
+                Stock::Q8_0 => avoid_minus_128(codes),
+                Stock::Tq2_0 | Stock::I2S(_) => avoid_two(codes),
+                Stock::Q4_0 | Stock::Q4_1 | Stock::Iq4Nl | Stock::Tq1_0 => {}
             }
         }
         write(chunk)?;
         left -= chunk_bytes;
     }
-    Ok(())
+    if stock.trailer_bytes() == 0 {
+        return Ok(());
+    }
+    let mut trailer = vec![0; stock.trailer_bytes()];
+    let scale = deviation * 2f32.sqrt();
+    trailer[..4].copy_from_slice(&scale.to_le_bytes());
+    write(&trailer)
+}
+
+/// No tool makes the 2-bit ternary code that stands for 2: it becomes 0.
+fn avoid_two(codes: &mut [u8]) {
+    for code in codes {
+        let twos = *code & *code >> 1 & 0b0101_0101;
+        *code &= !(twos << 1);
+    }
 }

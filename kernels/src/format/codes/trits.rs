@@ -29,6 +29,24 @@ pub(crate) const TABLES: [[i8; 16]; 3] = {
     tables
 };
 
+/// The codes of a number's trits in two bits each, the first lowest. The number is its magnitude, and 16 more if it is
+/// negative.
+const CODES: [u8; 32] = {
+    let mut codes = [0; 32];
+    let mut number = 0;
+    while number < 32 {
+        let mut which = 0;
+        while which < 3 {
+            let trit = TABLES[which][number % 16];
+            let code = if number < 16 { 1 + trit } else { 1 - trit };
+            codes[number] |= (code as u8) << (2 * which);
+            which += 1;
+        }
+        number += 1;
+    }
+    codes
+};
+
 /// Magnitude `half` of a row's byte `j`, and whether it is negative.
 fn read(block: &[u8], row: usize, half: usize, j: usize) -> (u8, bool) {
     let nibbles = block[half / 2 * 64 + row * 4 + j];
@@ -67,6 +85,24 @@ pub(super) fn put(block: &mut [u8], row: usize, col: usize, code: u16) {
     *byte = *byte & !(15 << nibble) | number.unsigned_abs() << nibble;
     let signs = &mut block[256 + row * 4 + j];
     *signs = *signs & !(1 << half) | u8::from(number < 0) << half;
+}
+
+/// Writes a block as steps of 2-bit codes: six of them, or fewer at the end of a row.
+///
+/// Byte `4 * row + j` of the block's steps stands for 24 columns, four apart. They are a run of 48 bits, and a byte of
+/// each step of 2-bit codes is for the next four of them.
+pub(crate) fn expand(block: &[u8; BYTES], steps: &mut [u8]) {
+    for at in 0..64 {
+        let mut run = 0u64;
+        for half in 0..8 {
+            let magnitude = block[half / 2 * 64 + at] >> (half % 2 * 4) & 15;
+            let sign = block[256 + at] >> half & 1;
+            run |= u64::from(CODES[usize::from(magnitude | sign << 4)]) << (6 * half);
+        }
+        for (step, byte) in steps.chunks_exact_mut(64).zip(run.to_le_bytes()) {
+            step[at] = byte;
+        }
+    }
 }
 
 /// The three groups of a block.
