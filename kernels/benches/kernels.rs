@@ -92,6 +92,7 @@ fn formats() -> Vec<Format> {
         ("phase-magnitude", Codes::PhaseAxis { magnitudes: true }),
         ("phi4", Codes::Codebook4(tables::PHI)),
         ("phi5", Codes::Codebook5(core::array::from_fn(|i| 7 * i as i8 - 100))),
+        ("q4_0", Codes::Codebook4(tables::Q4_0)),
         ("q6", Codes::Int6),
         ("q8", Codes::Int8),
     ];

@@ -3,8 +3,6 @@
 use super::simd::Simd;
 use crate::format::codes::{Bounds, Table, phase, planes, trits};
 
-/// How far ahead kernels for one column ask for codes, in bytes: far enough for a memory access to arrive.
-pub(crate) const AHEAD: usize = 4096;
 /// Bytes of a group of values.
 pub(crate) const GROUP_BYTES: usize = 512;
 
@@ -16,7 +14,7 @@ pub(crate) const GROUP_BYTES: usize = 512;
 ///
 /// `codes` are as [`format::codes`](crate::format::codes) lays them out, `x` is 32 activations a group, and `x_sum` is
 /// their sum over all groups of the call, for instructions that want unsigned weights. Kernels for one column ask for
-/// the bytes [`AHEAD`] of `codes` themselves.
+/// bytes ahead of `codes` themselves.
 ///
 /// `expand` functions turn codes into a *panel*: 8-bit values in whatever order and form
 /// [`dot_columns`](Self::dot_columns) of the same backend wants, 512 bytes a group. Both know the [`Bounds`] of the values:

@@ -5,11 +5,14 @@ use super::unpack::{
     Axis, Bits2, Bits4, Bits5, Bits6, Bits8, LookUp2, Minus32, Nothing, Pairs1, Pairs2, Powers, Sink, Step, Then,
     Trits, Unpack, UnpackTwo,
 };
-use crate::arch::products::{AHEAD, Products};
+use crate::arch::products::Products;
 use crate::arch::simd::Simd;
 use crate::format::codes::{Bounds, Table};
 use core::arch::aarch64::*;
 use core::arch::asm;
+
+/// How far ahead kernels for one column ask for codes, in bytes: far enough for a memory access to arrive.
+const AHEAD: usize = 4096;
 
 /// The sums of 16 rows.
 pub(super) type Totals = [int32x4_t; 4];

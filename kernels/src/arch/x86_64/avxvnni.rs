@@ -13,7 +13,7 @@ crate::arch::kernels::kernels!(
     "avxvnni",
     Lanes<Quads>,
     features: ["avx2", "f16c", "avxvnni"],
-    columns: 4,
+    columns: 6,
     supported: supported
 );
 

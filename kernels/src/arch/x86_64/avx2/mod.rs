@@ -25,7 +25,7 @@ crate::arch::kernels::kernels!(
     "avx2",
     Lanes<Pairs>,
     features: ["avx2", "f16c"],
-    columns: 4,
+    columns: 6,
     supported: supported
 );
 

@@ -3,8 +3,8 @@
 use super::bytes::{add, broadcast, load, load_table, look_up, nibbles, store};
 use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, offset, restore};
-use crate::arch::products::AHEAD;
 use crate::arch::simd::Simd;
+use crate::arch::x86_64::AHEAD;
 use crate::format::codes::Bounds;
 use crate::format::codes::phase::{AXIS_BYTES, PHASE_BYTES, im, pair_value, re};
 use crate::format::codes::planes::CODEBOOK2_BYTES;
@@ -96,30 +96,28 @@ pub(super) unsafe fn dot_pair<M: Multiply, const STAGES: usize>(
     // SAFETY: groups of codes and activations are there.
     unsafe {
         let (mut upper, mut lower) = (Sums::<M>::new(), Sums::<M>::new());
-        for half in 0..2 {
-            for group in 0..groups {
-                let (codes, x) = (codes.add(group * 128 * STAGES), x.add(group * 32));
-                for step in 0..2 * STAGES {
-                    let codes = codes.add(step * 64);
-                    if half == 0 {
-                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
-                    }
+        for group in 0..groups {
+            let (codes, x) = (codes.add(group * 128 * STAGES), x.add(group * 32));
+            for step in 0..2 * STAGES {
+                let codes = codes.add(step * 64);
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
+                for half in 0..2 {
                     let weights = blocks::<STAGES>(load(codes.add(half * 32)));
                     // A step has 8 pairs of columns, or 4.
                     for (i, [a, b, c, d]) in weights.into_iter().take(3 - STAGES).enumerate() {
                         let x = x.add(step * 8 / STAGES + i * 4);
                         let x = [broadcast(x), broadcast(x.add(16))];
                         upper.add(half, a, x[0]);
-                        upper.add(half, b, x[1]);
                         lower.add(half, c, x[0]);
+                        upper.add(half, b, x[1]);
                         lower.add(half, d, x[1]);
                     }
                 }
-                // 8 products of weights up to 4 or 12; 32 or 10 fit.
-                if STAGES == 2 || group % 4 == 3 {
-                    upper.widen_half(half);
-                    lower.widen_half(half);
-                }
+            }
+            // 8 products of weights up to 4 or 12; 32 or 10 fit.
+            if STAGES == 2 || group % 4 == 3 {
+                upper.widen();
+                lower.widen();
             }
         }
         let least = const { least(STAGES) };
@@ -208,25 +206,27 @@ pub(super) unsafe fn dot_phases<M: Multiply>(
 ) -> [__m256i; 2] {
     // SAFETY: groups of codes and activations are there.
     unsafe {
-        let mut sums = Sums::<M>::new();
+        // Of first and of second columns: additions that need not wait for each other.
+        let (mut first, mut second) = (Sums::<M>::new(), Sums::<M>::new());
         for group in 0..groups {
             let (codes, x) = (codes.add(group * PHASE_BYTES), x.add(group * 32));
             Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
             for half in 0..2 {
                 for (i, codes) in nibbles(load(codes.add(half * 32))).into_iter().enumerate() {
                     let (x, [a, b, c, d]) = (x.add(i * 8), look_up_all(&PARTS, codes));
-                    sums.add(half, a, broadcast(x));
-                    sums.add(half, b, broadcast(x.add(16)));
-                    sums.add(half, c, broadcast(x.add(4)));
-                    sums.add(half, d, broadcast(x.add(20)));
+                    first.add(half, a, broadcast(x));
+                    second.add(half, b, broadcast(x.add(16)));
+                    first.add(half, c, broadcast(x.add(4)));
+                    second.add(half, d, broadcast(x.add(20)));
                 }
             }
-            // 8 products of weights up to 2; 64 fit.
-            if group % 8 == 7 {
-                sums.widen();
-            }
+            // 4 products of weights up to 2; 64 fit, as many as a call has.
         }
-        restore(sums.finish(), -1, x_sum)
+        let mut sums = first.finish();
+        for (sum, second) in sums.iter_mut().zip(second.finish()) {
+            *sum = _mm256_add_epi32(*sum, second);
+        }
+        restore(sums, -1, x_sum)
     }
 }
 
@@ -258,14 +258,12 @@ pub(super) unsafe fn dot_complex<M: Multiply>(
     // SAFETY: groups of codes, and of real and imaginary parts, are there.
     unsafe {
         let mut sums = [Sums::<M>::new(); 4];
-        for half in 0..2 {
-            for group in 0..groups {
-                let codes = codes.add(group * CODEBOOK2_BYTES);
-                for step in 0..2 {
-                    let codes = codes.add(step * 64);
-                    if half == 0 {
-                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
-                    }
+        for group in 0..groups {
+            let codes = codes.add(group * CODEBOOK2_BYTES);
+            for step in 0..2 {
+                let codes = codes.add(step * 64);
+                Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
+                for half in 0..2 {
                     for (i, codes) in nibbles(load(codes.add(half * 32))).into_iter().enumerate() {
                         let [a, b, c, d] = look_up_all(&PARTS, codes);
                         for (plane, (a, b)) in [(a, b), (c, d)].into_iter().enumerate() {
@@ -278,11 +276,11 @@ pub(super) unsafe fn dot_complex<M: Multiply>(
                         }
                     }
                 }
-                // 8 products of weights up to 2; 64 fit.
-                if group % 8 == 7 {
-                    for sums in &mut sums {
-                        sums.widen_half(half);
-                    }
+            }
+            // 8 products of weights up to 2; 64 fit.
+            if group % 8 == 7 {
+                for sums in &mut sums {
+                    sums.widen();
                 }
             }
         }

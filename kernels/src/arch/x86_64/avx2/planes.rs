@@ -3,8 +3,9 @@
 use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, store};
 use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, at_once, offset, restore};
-use crate::arch::products::{AHEAD, GROUP_BYTES};
+use crate::arch::products::GROUP_BYTES;
 use crate::arch::simd::Simd;
+use crate::arch::x86_64::AHEAD;
 use crate::format::codes::planes::{CODEBOOK2_BYTES, CODEBOOK4_BYTES, CODEBOOK5_BYTES, INT6_BYTES};
 use crate::format::codes::{Bounds, Table};
 use core::arch::x86_64::*;
@@ -53,14 +54,14 @@ pub(super) unsafe fn expand8<M: Multiply>(values: *const u8, to: *mut u8) {
     }
 }
 
-/// Adds the products of a group's plane of 2 bits: those of columns 0..4 and 8..12 of each 16, and four times those of
-/// the others.
+/// Adds the products of planes of 2 bits, of one group or two: at most 16 of weights up to 3, of which 43 fit.
 #[inline(always)]
-unsafe fn add_twos<M: Multiply>(sums: &mut [Sums<M>; 2], codes: *const u8, x: *const i8) {
-    let [once, fourfold] = sums;
-    // SAFETY: a group of codes and activations are there.
+unsafe fn add_twos<M: Multiply, const GROUPS: usize>(sums: &mut Sums<M>, codes: *const u8, x: *const i8) {
+    // SAFETY: groups of codes and activations are there.
     unsafe {
-        for step in 0..2 {
+        // Bits 2 and 3 stay where they are: these sums are four times too large. Of weights up to 12, 10 products fit.
+        let mut fourfold = [_mm256_setzero_si256(); 2];
+        for step in 0..2 * GROUPS {
             let (codes, x) = (codes.add(step * 64), x.add(step * 16));
             Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
             let x = [
@@ -69,42 +70,18 @@ unsafe fn add_twos<M: Multiply>(sums: &mut [Sums<M>; 2], codes: *const u8, x: *c
                 broadcast(x.add(8)),
                 broadcast(x.add(12)),
             ];
-            for half in 0..2 {
+            for (half, fourfold) in fourfold.iter_mut().enumerate() {
                 let codes = load(codes.add(half * 32));
                 let high = _mm256_srli_epi16::<4>(codes);
-                once.add(half, bits(codes, 0b0011), x[0]);
-                fourfold.add(half, bits(codes, 0b1100), x[1]);
-                once.add(half, bits(high, 0b0011), x[2]);
-                fourfold.add(half, bits(high, 0b1100), x[3]);
+                sums.add(half, bits(codes, 0b0011), x[0]);
+                sums.add(half, bits(high, 0b0011), x[2]);
+                *fourfold = M::add(*fourfold, bits(codes, 0b1100), x[1]);
+                *fourfold = M::add(*fourfold, bits(high, 0b1100), x[3]);
             }
         }
-    }
-}
-
-/// Makes room for more products of [`add_twos`], after this group: 42 of weights up to 3 fit, or 10 of up to 12.
-#[inline(always)]
-unsafe fn widen_twos<M: Multiply>([once, fourfold]: &mut [Sums<M>; 2], group: usize) {
-    // SAFETY: registers only.
-    unsafe {
-        if group % 8 == 7 {
-            once.widen();
+        for (half, fourfold) in fourfold.into_iter().enumerate() {
+            sums.add_shifted::<2>(half, fourfold);
         }
-        if group % 2 == 1 {
-            fourfold.widen();
-        }
-    }
-}
-
-/// The sums of [`add_twos`], the second ones' factor 4 removed.
-#[inline(always)]
-unsafe fn finish_twos<M: Multiply>([once, fourfold]: [Sums<M>; 2]) -> [__m256i; 2] {
-    // SAFETY: registers only.
-    unsafe {
-        let mut sums = once.finish();
-        for (sum, fourfold) in sums.iter_mut().zip(fourfold.finish()) {
-            *sum = _mm256_add_epi32(*sum, _mm256_srai_epi32::<2>(fourfold));
-        }
-        sums
     }
 }
 
@@ -118,13 +95,17 @@ pub(super) unsafe fn dot2<M: Multiply>(
 ) -> [__m256i; 2] {
     // SAFETY: groups of codes and activations are there.
     unsafe {
-        let mut twos = [Sums::<M>::new(); 2];
-        for group in 0..groups {
-            add_twos(&mut twos, codes.add(group * CODEBOOK2_BYTES), x.add(group * 32));
-            widen_twos(&mut twos, group);
+        let mut sums = Sums::<M>::new();
+        for group in (0..groups - groups % 2).step_by(2) {
+            add_twos::<M, 2>(&mut sums, codes.add(group * CODEBOOK2_BYTES), x.add(group * 32));
+            sums.widen();
+        }
+        if groups % 2 == 1 {
+            let last = groups - 1;
+            add_twos::<M, 1>(&mut sums, codes.add(last * CODEBOOK2_BYTES), x.add(last * 32));
         }
         // Entries rise by 1 or 2, so a product of codes is one of values, doubled or not.
-        let mut sums = finish_twos(twos);
+        let mut sums = sums.finish();
         let doubled = _mm_cvtsi32_si128(i32::from(table[1].wrapping_sub(table[0]) == 2));
         for sum in &mut sums {
             *sum = _mm256_sll_epi32(*sum, doubled);
@@ -325,7 +306,7 @@ pub(super) unsafe fn expand5<M: Multiply>(codes: *const u8, table: &Table<32>, t
 pub(super) unsafe fn dot6<M: Multiply>(codes: *const u8, groups: usize, x: *const i8, x_sum: i32) -> [__m256i; 2] {
     // SAFETY: groups of codes and activations are there.
     unsafe {
-        let (mut low, mut high) = (Sums::<M>::new(), [Sums::<M>::new(); 2]);
+        let (mut low, mut high) = (Sums::<M>::new(), Sums::<M>::new());
         for group in 0..groups {
             let (codes, x) = (codes.add(group * INT6_BYTES), x.add(group * 32));
             for step in 0..4 {
@@ -339,11 +320,11 @@ pub(super) unsafe fn dot6<M: Multiply>(codes: *const u8, groups: usize, x: *cons
                 }
             }
             low.widen();
-            add_twos(&mut high, codes.add(256), x);
-            widen_twos(&mut high, group);
+            add_twos::<M, 1>(&mut high, codes.add(256), x);
+            high.widen();
         }
         let mut sums = low.finish();
-        for (sum, high) in sums.iter_mut().zip(finish_twos(high)) {
+        for (sum, high) in sums.iter_mut().zip(high.finish()) {
             *sum = _mm256_add_epi32(*sum, _mm256_slli_epi32::<4>(high));
         }
         restore(sums, Bounds::INT6.least, x_sum)

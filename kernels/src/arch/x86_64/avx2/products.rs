@@ -2,7 +2,7 @@
 
 use super::bytes::{broadcast, load};
 use super::lanes::Lanes;
-use super::sums::{Multiply, Sums, at_once, offset, restore};
+use super::sums::{Multiply, SIGNED, Sums, at_once, offset, restore, room};
 use super::{phases, planes, trits};
 use crate::arch::products::Products;
 use crate::format::codes::{Bounds, Table};
@@ -27,8 +27,9 @@ impl<M: Multiply> Products for Lanes<M> {
     ) -> [Self; N] {
         // SAFETY: groups of values, and of activations at each of N strides, are there.
         unsafe {
+            let room = room::<M>(bounds);
             let sums = at_once!(M, bounds, |AT_ONCE| dot_columns::<M, N, AT_ONCE>(
-                panel, groups, x, stride
+                panel, groups, x, stride, room
             ));
             let mut dots = [Self::from_i32([_mm256_setzero_si256(); 2]); N];
             for (dot, (sums, x_sum)) in dots.iter_mut().zip(sums.into_iter().zip(x_sums)) {
@@ -170,35 +171,38 @@ impl<M: Multiply> Products for Lanes<M> {
     }
 }
 
-/// The sums of `N` columns.
+/// The sums of `N` columns. There is `room` for so many products.
 #[inline(always)]
 unsafe fn dot_columns<M: Multiply, const N: usize, const AT_ONCE: usize>(
     panel: *const u8,
     groups: usize,
     x: *const i8,
     stride: usize,
+    room: usize,
 ) -> [[__m256i; 2]; N] {
+    let steps = groups * 8;
     // SAFETY: groups of values, and of activations at each of N strides, are there.
     unsafe {
         let mut sums = [Sums::<M>::new(); N];
-        for group in 0..groups {
-            let (panel, x) = (panel.add(group * 512), x.add(group * 32));
-            for step in 0..8 {
+        let mut first = 0;
+        while first < steps {
+            let end = match AT_ONCE {
+                SIGNED => steps,
+                2 => first + 2,
+                _ => steps.min(first.saturating_add(room)),
+            };
+            for step in first..end {
                 let weights = [load(panel.add(step * 64)), load(panel.add(step * 64 + 32))];
                 for (n, sums) in sums.iter_mut().enumerate() {
                     let x = broadcast(x.add(n * stride + step * 4));
                     sums.add_some::<AT_ONCE>(0, weights[0], x);
                     sums.add_some::<AT_ONCE>(1, weights[1], x);
-                    if AT_ONCE == 2 && step % 2 == 1 {
-                        sums.widen();
-                    }
                 }
             }
-            if AT_ONCE == 8 {
-                for sums in &mut sums {
-                    sums.widen();
-                }
+            for sums in &mut sums {
+                sums.widen();
             }
+            first = end;
         }
         let mut finished = [[_mm256_setzero_si256(); 2]; N];
         for (finished, sums) in finished.iter_mut().zip(sums) {

@@ -19,13 +19,21 @@ pub(crate) trait Multiply: Copy {
 /// Weights are signed: each product is widened at once.
 pub(super) const SIGNED: usize = 0;
 
-/// How many products of such weights, less their least value, a 16-bit sum takes before it is widened: 8, 2, or
-/// [`SIGNED`] where that would be one.
+/// How many products of such weights, less their least value, a sum takes before it must be widened.
+#[inline(always)]
+pub(super) fn room<M: Multiply>(bounds: Bounds) -> usize {
+    let largest = (i16::from(bounds.most) - i16::from(bounds.least)).unsigned_abs();
+    if M::WIDE || largest == 0 {
+        usize::MAX
+    } else {
+        usize::from(i16::MAX.unsigned_abs() / 254) / usize::from(largest)
+    }
+}
+
+/// The same in steps: 8, 2, or [`SIGNED`] where there is room for one only.
 #[inline(always)]
 pub(super) fn products_at_once<M: Multiply>(bounds: Bounds) -> usize {
-    let largest = i32::from(bounds.most) - i32::from(bounds.least);
-    match i32::from(i16::MAX) / (2 * 127 * largest.max(1)) {
-        _ if M::WIDE => 8,
+    match room::<M>(bounds) {
         8.. => 8,
         2.. => 2,
         _ => SIGNED,
@@ -122,6 +130,20 @@ impl<M: Multiply> Sums<M> {
                 self.whole[half] = _mm256_add_epi32(self.whole[half], rows);
                 self.partial[half] = _mm256_setzero_si256();
             }
+        }
+    }
+
+    /// Adds sums of products that are `2^SHIFT` times too large.
+    #[inline(always)]
+    pub(super) unsafe fn add_shifted<const SHIFT: i32>(&mut self, half: usize, sums: __m256i) {
+        let partial = &mut self.partial[half];
+        // SAFETY: as `new`.
+        unsafe {
+            *partial = if M::WIDE {
+                _mm256_add_epi32(*partial, _mm256_srai_epi32::<SHIFT>(sums))
+            } else {
+                _mm256_add_epi16(*partial, _mm256_srai_epi16::<SHIFT>(sums))
+            };
         }
     }
 

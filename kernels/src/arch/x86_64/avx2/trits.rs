@@ -3,8 +3,8 @@
 use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, store};
 use super::lanes::Lanes;
 use super::sums::{Multiply, Sums, restore};
-use crate::arch::products::AHEAD;
 use crate::arch::simd::Simd;
+use crate::arch::x86_64::AHEAD;
 use crate::format::codes::trits::{BYTES, COLS, TABLES};
 use core::arch::x86_64::*;
 
@@ -36,39 +36,36 @@ unsafe fn three_codes(magnitudes: __m256i, signs: __m256i) -> __m256i {
 pub(super) unsafe fn dot<M: Multiply>(codes: *const u8, blocks: usize, x: *const i8, x_sum: i32) -> [__m256i; 2] {
     // SAFETY: blocks of codes and activations are there.
     unsafe {
-        // Of the first trits, the second ones four times, and the third ones 16 times.
-        let mut sums = [Sums::<M>::new(); 3];
+        let mut sums = Sums::<M>::new();
         for half in 0..2 {
             for block in 0..blocks {
                 let (codes, x) = (codes.add(block * BYTES + half * 32), x.add(block * COLS));
                 let mut signs = load(codes.add(256));
-                for magnitude in (0..8).rev() {
-                    if half == 0 && magnitude < 5 {
-                        Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + magnitude * 64));
+                // The second and third trits stay where they are in their bytes. Of weights up to 8, 16 products fit; of
+                // those up to 32, 4.
+                let mut fourfold = _mm256_setzero_si256();
+                for magnitudes in [4..8, 0..4] {
+                    let mut sixteenfold = _mm256_setzero_si256();
+                    for magnitude in magnitudes.rev() {
+                        if half == 0 && magnitude < 5 {
+                            Lanes::<M>::prefetch(codes.wrapping_add(AHEAD + magnitude * 64));
+                        }
+                        let magnitudes = nibbles(load(codes.add(magnitude / 2 * 64)))[magnitude % 2];
+                        let three = three_codes(magnitudes, signs);
+                        signs = _mm256_add_epi8(signs, signs);
+                        let x = x.add(magnitude * 12);
+                        sums.add(half, bits(three, 0b00_00_11), broadcast(x));
+                        fourfold = M::add(fourfold, bits(three, 0b00_11_00), broadcast(x.add(4)));
+                        sixteenfold = M::add(sixteenfold, bits(three, 0b11_00_00), broadcast(x.add(8)));
                     }
-                    let magnitudes = nibbles(load(codes.add(magnitude / 2 * 64)))[magnitude % 2];
-                    let three = three_codes(magnitudes, signs);
-                    signs = _mm256_add_epi8(signs, signs);
-                    let x = x.add(magnitude * 12);
-                    sums[0].add(half, bits(three, 0b00_00_11), broadcast(x));
-                    sums[1].add(half, bits(three, 0b00_11_00), broadcast(x.add(4)));
-                    sums[2].add(half, bits(three, 0b11_00_00), broadcast(x.add(8)));
-                    // Of weights up to 32, 4 products fit; of those up to 8, 16; and of those up to 2, 64, which are
-                    // more than a call has.
-                    if magnitude % 4 == 0 {
-                        sums[2].widen_half(half);
-                    }
+                    sums.add_shifted::<4>(half, sixteenfold);
                 }
-                sums[1].widen_half(half);
+                sums.add_shifted::<2>(half, fourfold);
+                // 24 products of weights up to 2; 64 fit.
+                sums.widen_half(half);
             }
         }
-        let [mut once, fourfold, sixteenfold] = [sums[0].finish(), sums[1].finish(), sums[2].finish()];
-        for half in 0..2 {
-            let fourfold = _mm256_srai_epi32::<2>(fourfold[half]);
-            let sixteenfold = _mm256_srai_epi32::<4>(sixteenfold[half]);
-            once[half] = _mm256_add_epi32(once[half], _mm256_add_epi32(fourfold, sixteenfold));
-        }
-        restore(once, -1, x_sum)
+        restore(sums.finish(), -1, x_sum)
     }
 }
 

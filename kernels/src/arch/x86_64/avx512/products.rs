@@ -5,11 +5,9 @@
 use super::Avx512;
 use super::values::{self, Group, load};
 use crate::arch::products::Products;
+use crate::arch::x86_64::AHEAD;
 use crate::format::codes::{Bounds, Table, phase, planes, trits};
 use core::arch::x86_64::*;
-
-/// How far ahead a kernel for one column asks for codes, in bytes: measured, on Zen 5 half as far costs a tenth.
-const AHEAD: usize = 8192;
 
 /// Four activations, in every lane.
 ///
