@@ -118,7 +118,7 @@ fn brute_force(weights: &[f32], table: &[i8; 16]) -> f64 {
         };
         weights.iter().map(|&w| f64::from(nearest(w)).powi(2)).sum()
     };
-    (1..=4000)
+    (-4000..=4000)
         .map(|i| error(1.5 * largest / 90.0 * i as f32 / 4000.0))
         .fold(f64::INFINITY, f64::min)
 }

@@ -16,7 +16,7 @@ pub enum Format {
     Q6,
     /// The φ ladder: a sign and eight Fibonacci numbers.
     Phi4,
-    /// The additive φ table: a sign and eight sums of two powers of φ.
+    /// The additive φ table: sixteen sums of one or two powers of φ.
     Phi4Additive,
     /// The √φ ladder: a sign and sixteen levels.
     Phi5,

@@ -14,13 +14,13 @@ pub const INT2: [i8; 4] = [-2, -1, 0, 1];
 pub const ODD2: [i8; 4] = [-3, -1, 1, 3];
 /// The φ ladder: Fibonacci numbers F4..F11, within 2.2% of a geometric ladder of ratio φ. Bit 3 is the sign.
 pub const PHI: [i8; 16] = [3, 5, 8, 13, 21, 34, 55, 89, -3, -5, -8, -13, -21, -34, -55, -89];
-/// The additive φ table: each magnitude is a power of φ, or the sum or difference of two, the nearest such to the
-/// 16 Lloyd-Max levels of a Gaussian. Bit 3 is the sign.
+/// The additive φ table: each value is a power of φ, or the sum or difference of two, times 127/(φ³-φ⁻²).
 ///
-/// The magnitudes are φ⁻⁵+φ⁻⁷, φ⁻², φ⁻¹+φ⁻⁷, 1-φ⁻⁶, 1+φ⁻³, φ, φ+φ⁻², φ²+φ⁻⁵ (0.125, 0.382, 0.652, 0.944, 1.236,
-/// 1.618, 2, 2.708), scaled so that the largest is the integer of 64..=127 that leaves the least squared rounding
-/// error.
-pub const PHI_ADDITIVE: [i8; 16] = [4, 13, 22, 32, 42, 55, 68, 92, -4, -13, -22, -32, -42, -55, -68, -92];
+/// From the first: -φ³+φ⁻², -φ²-φ⁻² (-3), -φ²+φ⁻³, -φ-φ⁻³, -1-φ⁻², -1+φ⁻⁸, -φ⁻¹+φ⁻⁸, -φ⁻³-φ⁻⁸, φ⁻⁶, φ⁻², φ⁻¹+φ⁻⁵,
+/// 1+φ⁻⁶, φ-φ⁻⁴, φ+φ⁻² (2), φ²-φ⁻⁴, φ²+φ⁻¹: the elements nearest to what Lloyd's algorithm makes of groups of 32
+/// weights whose scale, of either sign, has the least squared error (Gaussian, Laplacian, and a model's). A scale's sign
+/// turns the table around, so it need not be its own mirror image: that is worth half a decibel.
+pub const PHI_ADDITIVE: [i8; 16] = [-127, -99, -78, -61, -46, -32, -20, -8, 2, 13, 23, 35, 49, 66, 81, 107];
 /// The √φ ladder: the Fibonacci numbers F4..F11, and between them the integers nearest to √φ times each. Bit 4 is the
 /// sign.
 pub const PHI5: [i8; 32] = [
@@ -50,32 +50,30 @@ mod tests {
     }
 
     #[test]
-    fn phi_additive_is_the_best_integer_table_of_its_magnitudes() {
-        let magnitudes = [
-            phi(-5) + phi(-7),
-            phi(-2),
-            phi(-1) + phi(-7),
-            1.0 - phi(-6),
-            1.0 + phi(-3),
-            phi(1),
-            phi(1) + phi(-2),
-            phi(2) + phi(-5),
+    fn phi_additive_is_made_of_sums_of_two_powers() {
+        // Powers and signs of the second term; 0 for none.
+        let terms = [
+            (-1.0, 3, 1.0, -2),
+            (-1.0, 2, -1.0, -2),
+            (-1.0, 2, 1.0, -3),
+            (-1.0, 1, -1.0, -3),
+            (-1.0, 0, -1.0, -2),
+            (-1.0, 0, 1.0, -8),
+            (-1.0, -1, 1.0, -8),
+            (-1.0, -3, -1.0, -8),
+            (1.0, -6, 0.0, 0),
+            (1.0, -2, 0.0, 0),
+            (1.0, -1, 1.0, -5),
+            (1.0, 0, 1.0, -6),
+            (1.0, 1, -1.0, -4),
+            (1.0, 1, 1.0, -2),
+            (1.0, 2, -1.0, -4),
+            (1.0, 2, 1.0, -1),
         ];
-        let round = |largest: i32| {
-            let scale = f64::from(largest) / magnitudes[7];
-            let table = magnitudes.map(|magnitude| libm::round(magnitude * scale));
-            let error: f64 = (0..8)
-                .map(|i| (table[i] / scale - magnitudes[i]) * (table[i] / scale - magnitudes[i]))
-                .sum();
-            (error, table.map(|entry| entry as i8))
-        };
-        let best = (64..=127).map(round).min_by(|a, b| a.0.total_cmp(&b.0));
-        assert_eq!(
-            best.map(|(_, table)| table),
-            Some(core::array::from_fn(|i| PHI_ADDITIVE[i]))
-        );
-        for i in 0..8 {
-            assert_eq!(PHI_ADDITIVE[i + 8], -PHI_ADDITIVE[i]);
+        let value = |(a, p, b, q)| a * phi(p) + b * phi(q);
+        for (entry, term) in PHI_ADDITIVE.iter().zip(terms) {
+            let expected = libm::round(127.0 * value(term) / (phi(3) - phi(-2)));
+            assert_eq!(f64::from(*entry), expected, "{term:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::integers::Integers;
 use super::ladder::Ladder;
 use super::search::{exact, search};
+use super::table::Table;
 use super::{inverse, ternary};
 
 /// What codes stand for, and how the scale is chosen.
@@ -16,6 +17,8 @@ pub(in super::super) enum Grid {
     Ternary(Integers),
     /// Eight magnitudes and a sign, with the scale of least squared error.
     Ladder8(Ladder<8>),
+    /// Sixteen values, with the scale of either sign of least squared error.
+    Table(Box<Table>),
     /// Sixteen magnitudes and a sign, with the scale of least squared error.
     Ladder16(Ladder<16>),
 }
@@ -32,6 +35,7 @@ impl Grid {
             Grid::Ternary(_) => ternary::best_scale(weights, importance),
             Grid::Ladder8(ladder) => search(ladder, weights, importance),
             Grid::Ladder16(ladder) => search(ladder, weights, importance),
+            Grid::Table(table) => search(&**table, weights, importance),
         }
     }
 
@@ -41,6 +45,7 @@ impl Grid {
             Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => exact(integers, weights),
             Grid::Ladder8(ladder) => exact(ladder, weights),
             Grid::Ladder16(ladder) => exact(ladder, weights),
+            Grid::Table(table) => exact(&**table, weights),
         }
     }
 
@@ -50,6 +55,7 @@ impl Grid {
             Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.code(x),
             Grid::Ladder8(ladder) => ladder.code(x),
             Grid::Ladder16(ladder) => ladder.code(x),
+            Grid::Table(table) => table.code(x),
         }
     }
 
@@ -59,6 +65,7 @@ impl Grid {
             Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.value(code),
             Grid::Ladder8(ladder) => ladder.value(code),
             Grid::Ladder16(ladder) => ladder.value(code),
+            Grid::Table(table) => table.value(code),
         }
     }
 

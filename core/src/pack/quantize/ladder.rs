@@ -1,4 +1,4 @@
-//! Magnitudes and a sign: the φ ladder, its additive sister and the √φ ladder.
+//! Magnitudes and a sign: the φ ladder and the √φ ladder.
 
 use super::search::Levels;
 

@@ -11,6 +11,7 @@ mod phase_axis;
 mod phase_complex;
 mod phase_pair;
 mod search;
+mod table;
 mod ternary;
 mod tiles;
 
@@ -24,6 +25,7 @@ use self::phase_axis::PhaseAxis;
 pub(super) use self::phase_complex::{PhaseScales, layout as phase_complex_layout, pack_complex_rows, quantized};
 use self::phase_pair::PhasePair;
 use self::search::exact;
+use self::table::Table;
 pub(super) use self::tiles::{Batch, Coding, pack_rows, pack_with_feedback};
 use super::scales::ScaleType;
 use super::{Distortion, Format, PackError, Scales};
@@ -49,7 +51,7 @@ impl Quantizer {
             Format::Halfpi2 => Grid::Integers(Integers::INT2),
             Format::Ternary | Format::TernaryDense => Grid::Ternary(Integers::TERNARY),
             Format::Phi4 => Grid::Ladder8(Ladder::new(&tables::PHI)),
-            Format::Phi4Additive => Grid::Ladder8(Ladder::new(&tables::PHI_ADDITIVE)),
+            Format::Phi4Additive => Grid::Table(Box::new(Table::new(tables::PHI_ADDITIVE))),
             Format::Phi5 => Grid::Ladder16(Ladder::new(&tables::PHI5)),
             Format::PhaseMagnitude => return Some(Quantizer::PhaseAxis(PhaseAxis::Magnitudes)),
             Format::PhaseAxis => return Some(Quantizer::PhaseAxis(PhaseAxis::Unit)),
