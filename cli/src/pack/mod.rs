@@ -24,6 +24,7 @@ use archive::Archived;
 #[command(after_help = "Examples:
   halfpi pack model.gguf --format q8 -o model-q8.gguf
   halfpi pack SmolLM2-135M-Instruct/ --format phi4 --group 64 --keep token_embd.weight=q8 -o smollm2.gguf
+  halfpi pack bitnet-b1.58-2B-4T-bf16/ --format ternary -o bitnet.gguf
   halfpi pack model.gguf --format phi4-additive -o model-phi4.gguf --archive model-phi4.hpar")]
 pub struct Args {
     /// GGUF file or Hugging Face directory
@@ -35,7 +36,12 @@ pub struct Args {
     /// Columns that share a scale, or `row`, or `tensor` [default: as the format has it]
     #[arg(long, short, value_name = "N", value_parser = Scales::NAMES)]
     group: Option<String>,
-    /// The format of the embedding and the output matrix [default: q8 with formats of fewer bits]
+    /// How scales are chosen: `least-squares`, `largest` (of a group at the largest integer), `absmean` (BitNet's, for
+    /// weights trained with it) or `sparsity=SHARE` (so much of ternary weights becomes 0) [default: least-squares; weights
+    /// that training left ternary keep their scales]
+    #[arg(long, value_name = "QUANTIZER")]
+    quantizer: Option<String>,
+    /// The format of the embedding and the output matrix [default: q6 with formats of 2 bits or fewer, q8 with others]
     #[arg(long, value_name = "FORMAT", value_parser = Format::names().collect::<Vec<_>>())]
     head: Option<String>,
     /// Another format for the tensors that PATTERN names, in which * stands for anything; the first that matches counts
@@ -94,6 +100,9 @@ pub fn run(args: &Args) -> Outcome {
         survey: args.report.is_some(),
         ..Options::new(args.format.parse().map_err(halfpi::Error::from)?)
     };
+    if let Some(quantizer) = &args.quantizer {
+        options.method = quantizer.parse().map_err(halfpi::Error::from)?;
+    }
     if let Some(head) = &args.head {
         options.head = head.parse().map_err(halfpi::Error::from)?;
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use halfpi_kernels::format::FormatError;
 
-use super::{CalibrationError, Format};
+use super::{CalibrationError, Format, Method};
 use crate::gguf::GgmlType;
 
 /// What stands in the way of making a model file, and what to do about it.
@@ -30,6 +30,22 @@ pub enum PackError {
     BadGroup {
         /// What was given.
         text: String,
+    },
+    /// A quantizer that does not exist.
+    #[error(
+        "there is no quantizer {text:?}: give least-squares, largest, absmean or sparsity=SHARE, such as sparsity=0.4"
+    )]
+    BadMethod {
+        /// What was given.
+        text: String,
+    },
+    /// A quantizer was asked of a format that it is not for.
+    #[error("{format} has no quantizer {method}: absmean and sparsity are for ternary formats, largest for integers")]
+    Method {
+        /// The quantizer.
+        method: Method,
+        /// The format.
+        format: Format,
     },
     /// The real and the imaginary parts of a tensor have different types.
     #[error("tensors {name:?} and {other:?} have different types: parts of the same numbers have the same")]

@@ -130,12 +130,23 @@ impl Format {
         }
     }
 
-    /// The format of the embedding and the output matrix in a file of this format: they need more bits than the rest.
+    /// The format of the embedding and the output matrix in a file of this format: they need more bits than the rest, and
+    /// beside 2-bit weights they are what a token reads most of.
+    ///
+    /// On SmolLM2, whose embedding has 8 bits, 6 bits for it raise the perplexity by 0.6% (prose), 0.4% (chat) and 1%
+    /// (code); `phi5` by 5 to 9%, `phi4-additive` by 5 to 12%.
     pub fn head(self) -> Self {
         match self {
             Format::Q6 | Format::Q8 | Format::Halfpi8 => self,
             Format::Lossless | Format::F16 | Format::Bf16 | Format::F32 => self,
-            _ => Format::Q8,
+            Format::Phi4 | Format::Phi4Additive | Format::Phi5 | Format::Halfpi4 | Format::PhaseMagnitude => Format::Q8,
+            Format::Ternary
+            | Format::TernaryDense
+            | Format::PhaseT1
+            | Format::PhaseT2
+            | Format::PhaseComplex
+            | Format::PhaseAxis
+            | Format::Halfpi2 => Format::Q6,
         }
     }
 

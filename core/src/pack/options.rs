@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Calibration, Format, PackError, Scales};
+use super::{Calibration, Format, Method, PackError, Scales};
 
 /// How a model is packed.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Options {
     /// Which weights share a scale in matrices of `format`; `None`: as the format has it, and as matrices of other
     /// formats have it always. Where the columns are no multiple of a group, smaller ones are taken.
     pub scales: Option<Scales>,
+    /// How scales are chosen in matrices of `format`.
+    pub method: Method,
     /// Formats for some tensors; the first that matches counts.
     pub keep: Vec<Keep>,
     /// Rounds with error feedback, by what the layers make of a text.
@@ -33,6 +35,7 @@ impl Options {
             format,
             head: format.head(),
             scales: None,
+            method: Method::default(),
             keep: Vec::new(),
             calibration: None,
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
@@ -51,11 +54,17 @@ impl Options {
         }
     }
 
-    /// Which weights of a matrix share a scale: what was asked for counts for the format that was asked for.
-    pub(super) fn scales_of(&self, format: Format) -> Scales {
-        match self.scales {
-            Some(scales) if format == self.format => scales,
-            _ => format.scales(),
+    /// Which weights of a matrix share a scale, if that was asked for: it counts for the format that was asked for.
+    pub(super) fn scales_of(&self, format: Format) -> Option<Scales> {
+        self.scales.filter(|_| format == self.format)
+    }
+
+    /// How the scales of a matrix are chosen.
+    pub(super) fn method_of(&self, format: Format) -> Method {
+        if format == self.format {
+            self.method
+        } else {
+            Method::default()
         }
     }
 }

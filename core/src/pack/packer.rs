@@ -14,7 +14,9 @@ use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 use super::quantize::{Batch, Coding, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
 use super::survey::Surveyor;
-use super::{Distortion, Format, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey};
+use super::{
+    Distortion, Format, Method, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey,
+};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
 use crate::model::stock;
@@ -205,10 +207,6 @@ impl Plan {
     }
 
     fn codes(tensor: &SourceTensor<'_>, format: Format, options: &Options) -> Result<Self, PackError> {
-        let is_ternary = matches!(format, Format::Ternary | Format::TernaryDense) && options.scales.is_none();
-        let given = is_ternary.then(|| tensor.ternary_scale()).flatten();
-        // The scale that the weights have is theirs to the bit; another would not be.
-        let scales = given.map_or(options.scales_of(format), |_| Scales::Tensor);
         let keep = |note| {
             Ok(Plan {
                 target: Target::Floats(GgmlType::F16),
@@ -222,19 +220,32 @@ impl Plan {
         if !tensor.cols.is_multiple_of(GROUP) {
             return keep(format!("{} columns are not a multiple of {GROUP}", tensor.cols));
         }
-        let coding = Coding::new((tensor.rows, tensor.cols), format, scales);
-        let coding = coding.map_err(|source| tensor.format_error(source))?;
-        let coding = Coding {
-            given,
-            ..coding.ok_or(PackError::NoCodes { format })?
+        let (scales, method) = (options.scales_of(format), options.method_of(format));
+        if !method.suits(format) {
+            return Err(PackError::Method { method, format });
+        }
+        let shape = (tensor.rows, tensor.cols);
+        let new = |scales| {
+            let coding = Coding::new(shape, format, scales, method).map_err(|source| tensor.format_error(source))?;
+            let coding = coding.ok_or(PackError::NoCodes { format })?;
+            let note = match coding.scales {
+                fitting if fitting == scales => None,
+                Scales::Group(columns) => Some(format!(
+                    "groups of {columns}: {} columns are not a multiple of {scales}",
+                    tensor.cols
+                )),
+                _ => Some(format!("{format} has one scale a row")),
+            };
+            Ok::<_, PackError>((coding, note))
         };
-        let note = match coding.scales {
-            fitting if fitting == scales => None,
-            Scales::Group(columns) => Some(format!(
-                "groups of {columns}: {} columns are not a multiple of {scales}",
-                tensor.cols
-            )),
-            _ => Some(format!("{format} has one scale a row")),
+        let (coding, note) = match (scales, method) {
+            (Some(scales), _) => new(scales)?,
+            (None, Method::AbsMean) => new(Scales::Tensor)?,
+            (None, Method::LeastSquares) => match trained(tensor, format) {
+                Some(coding) => (coding, Some("scales as trained".to_owned())),
+                None => new(format.scales())?,
+            },
+            (None, _) => new(format.scales())?,
         };
         Ok(Plan {
             target: Target::Codes(coding),
@@ -273,6 +284,19 @@ impl Plan {
             note: self.note,
             survey,
         }
+    }
+}
+
+/// How a tensor gets a format without changing a weight, if training has left its weights so.
+fn trained(tensor: &SourceTensor<'_>, format: Format) -> Option<Coding> {
+    let shape = (tensor.rows, tensor.cols);
+    let is_ternary = matches!(format, Format::Ternary | Format::TernaryDense);
+    match tensor.ternary_scale().filter(|_| is_ternary) {
+        Some(scale) => Some(Coding {
+            given: Some(scale),
+            ..Coding::new(shape, format, Scales::Tensor, Method::default()).ok()??
+        }),
+        None => Coding::trained(shape, format, &|row, out| tensor.read_row(row, out)),
     }
 }
 

@@ -25,7 +25,7 @@ use self::moments::mean_product;
 use self::stream::{LayerWeights, Machine, Step, Stream};
 use super::quantize::{Batch, Coding, Factor, Feedback, pack_rows, pack_with_feedback};
 use super::source::{Source, SourceTensor};
-use super::{Format, PackError, Scales};
+use super::{Format, Method, PackError, Scales};
 use crate::Result;
 use crate::gguf::{Gguf, Writer};
 use crate::model::read_metadata;
@@ -242,7 +242,12 @@ impl Pass<'_> {
     /// A matrix as the pass multiplies with it.
     fn at_8_bits(&self, name: &str) -> Result<Vec<u8>, PackError> {
         let (tensor, format) = (self.item(name)?.tensor, Format::Q8);
-        let coding = Coding::new((tensor.rows, tensor.cols), format, Scales::Group(GROUP));
+        let coding = Coding::new(
+            (tensor.rows, tensor.cols),
+            format,
+            Scales::Group(GROUP),
+            Method::default(),
+        );
         let coding = coding.map_err(|source| tensor.format_error(source))?;
         let coding = coding.ok_or(PackError::NoCodes { format })?;
         let read = |row: usize, out: &mut [f32]| tensor.read_row(row, out);

@@ -36,7 +36,7 @@ fn with_pass(source: &Source, format: Format, test: impl FnOnce(&mut Pass<'_>, &
     let codings: Vec<Option<Coding>> = tensors
         .iter()
         .map(|tensor| match tensor.dims.len() {
-            2 => Coding::new((tensor.rows, tensor.cols), format, format.scales()).unwrap(),
+            2 => Coding::new((tensor.rows, tensor.cols), format, format.scales(), Method::default()).unwrap(),
             _ => None,
         })
         .collect();

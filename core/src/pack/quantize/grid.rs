@@ -9,12 +9,8 @@ use super::{inverse, ternary};
 /// What codes stand for, and how the scale is chosen.
 #[derive(Clone)]
 pub(in super::super) enum Grid {
-    /// Integers, the largest weight at the largest one.
-    Largest(Integers),
-    /// Integers with the scale of least squared error.
-    Integers(Integers),
-    /// -1, 0, 1 with the scale of least squared error.
-    Ternary(Integers),
+    /// Integers.
+    Integers(Integers, Rule),
     /// Eight magnitudes and a sign, with the scale of least squared error.
     Ladder8(Ladder<8>),
     /// Sixteen values, with the scale of either sign of least squared error.
@@ -23,16 +19,35 @@ pub(in super::super) enum Grid {
     Ladder16(Ladder<16>),
 }
 
+/// How the scale of integers is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) enum Rule {
+    /// Puts the largest weight at the largest integer.
+    Largest,
+    /// Leaves the least squared error.
+    LeastSquares,
+    /// For ternary weights: leaves the least squared error, exactly.
+    Ternary,
+    /// For ternary weights: the mean magnitude.
+    AbsMean,
+    /// For ternary weights: this share of them, the smallest, becomes 0, and the scale is the mean of the others.
+    Sparse(f32),
+}
+
 impl Grid {
     /// The scale for weights that share one; 0 if they are all 0. If they have an importance, an error counts so often.
     pub(in super::super) fn scale(&self, weights: &[f32], importance: Option<&[f32]>) -> f32 {
         match self {
-            Grid::Largest(integers) => {
-                let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
-                largest / integers.value(integers.code(f32::MAX))
-            }
-            Grid::Integers(integers) => search(integers, weights, importance),
-            Grid::Ternary(_) => ternary::best_scale(weights, importance),
+            Grid::Integers(integers, rule) => match rule {
+                Rule::Largest => {
+                    let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+                    largest / integers.value(integers.code(f32::MAX))
+                }
+                Rule::LeastSquares => search(integers, weights, importance),
+                Rule::Ternary => ternary::best_scale(weights, importance),
+                Rule::AbsMean => ternary::mean(weights.iter().map(|weight| weight.abs())),
+                Rule::Sparse(share) => ternary::sparse(weights, *share).0,
+            },
             Grid::Ladder8(ladder) => search(ladder, weights, importance),
             Grid::Ladder16(ladder) => search(ladder, weights, importance),
             Grid::Table(table) => search(&**table, weights, importance),
@@ -42,7 +57,7 @@ impl Grid {
     /// The scale with which nothing is lost, if there is one.
     pub(super) fn exact(&self, weights: &[f32]) -> Option<f32> {
         match self {
-            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => exact(integers, weights),
+            Grid::Integers(integers, _) => exact(integers, weights),
             Grid::Ladder8(ladder) => exact(ladder, weights),
             Grid::Ladder16(ladder) => exact(ladder, weights),
             Grid::Table(table) => exact(&**table, weights),
@@ -52,7 +67,7 @@ impl Grid {
     /// The code of the value nearest to `x`, a weight divided by its scale.
     pub(in super::super) fn code(&self, x: f32) -> u16 {
         match self {
-            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.code(x),
+            Grid::Integers(integers, _) => integers.code(x),
             Grid::Ladder8(ladder) => ladder.code(x),
             Grid::Ladder16(ladder) => ladder.code(x),
             Grid::Table(table) => table.code(x),
@@ -62,15 +77,23 @@ impl Grid {
     /// What a code stands for: a weight divided by its scale.
     pub(in super::super) fn value(&self, code: u16) -> f32 {
         match self {
-            Grid::Largest(integers) | Grid::Integers(integers) | Grid::Ternary(integers) => integers.value(code),
+            Grid::Integers(integers, _) => integers.value(code),
             Grid::Ladder8(ladder) => ladder.value(code),
             Grid::Ladder16(ladder) => ladder.value(code),
             Grid::Table(table) => table.value(code),
         }
     }
 
-    /// The nearest codes of weights with this scale.
+    /// The codes of weights with this scale: the nearest, unless others must be 0.
     pub(super) fn codes(&self, weights: &[f32], scale: f32, codes: &mut [u16]) {
+        if let Grid::Integers(integers, Rule::Sparse(share)) = self {
+            let (_, threshold) = ternary::sparse(weights, *share);
+            for (code, &weight) in codes.iter_mut().zip(weights) {
+                let kept = weight.abs() > threshold && scale > 0.0;
+                *code = integers.code(if kept { weight.signum() } else { 0.0 });
+            }
+            return;
+        }
         let inverse = inverse(scale);
         for (code, weight) in codes.iter_mut().zip(weights) {
             *code = self.code(weight * inverse);

@@ -1,14 +1,16 @@
-//! Neighbouring integers: what 2-, 4-, 6- and 8-bit codes and ternary ones stand for.
+//! Neighbouring integers, or odd ones: what 2-, 4-, 6- and 8-bit codes and ternary ones stand for.
 
 use super::search::Levels;
 
-/// The integers from `low` to `high`.
+/// The integers from `low` to `high`, or every second one.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Integers {
     low: f32,
     high: f32,
-    /// The code of 0.
-    zero: i32,
+    /// 1, or 2 for odd integers.
+    step: f32,
+    /// The code that 0 has, or would have.
+    zero: f32,
 }
 
 impl Integers {
@@ -22,31 +24,46 @@ impl Integers {
     pub(super) const INT2: Self = Self::new(-2, 1, 2);
     /// -1 to 1.
     pub(super) const TERNARY: Self = Self::new(-1, 1, 1);
+    /// ±1 and ±3.
+    pub(super) const ODD2: Self = Self {
+        low: -3.0,
+        high: 3.0,
+        step: 2.0,
+        zero: 1.5,
+    };
     /// What the weights of phase pairs of one and of two stages are.
     pub(super) const PAIRS: [Self; 2] = [Self::new(-2, 2, 0), Self::new(-6, 6, 0)];
 
-    const fn new(low: i8, high: i8, zero: i32) -> Self {
+    const fn new(low: i8, high: i8, zero: i8) -> Self {
         Self {
             low: low as f32,
             high: high as f32,
-            zero,
+            step: 1.0,
+            zero: zero as f32,
         }
     }
 
     pub(super) fn code(&self, x: f32) -> u16 {
         // 8-bit codes are two's complement; others are not negative.
-        (self.nearest(x) as i32 + self.zero) as u8 as u16
+        ((self.nearest(x) / self.step + self.zero) as i32) as u8 as u16
     }
 
     pub(super) fn value(&self, code: u16) -> f32 {
-        (i32::from(code) - self.zero) as u8 as i8 as f32
+        let code = if self.zero == 0.0 {
+            f32::from(code as u8 as i8)
+        } else {
+            f32::from(code)
+        };
+        (code - self.zero) * self.step
     }
 }
 
 impl Levels for Integers {
     fn magnitudes(&self) -> impl Iterator<Item = f32> {
-        // None is larger than that of `low`.
-        (1..=-self.low as i32).map(|level| level as f32)
+        // None is larger than that of `low`; 1 is the least of all.
+        (1..=-self.low as i32)
+            .step_by(self.step as usize)
+            .map(|level| level as f32)
     }
 
     fn is_symmetric(&self) -> bool {
@@ -55,6 +72,36 @@ impl Levels for Integers {
 
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
-        x.round_ties_even().clamp(self.low, self.high)
+        // Odd integers are even ones plus 1.
+        let odd = self.step - 1.0;
+        let nearest = ((x - odd) / self.step).round_ties_even() * self.step + odd;
+        nearest.clamp(self.low, self.high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_lead_back_to_their_integers() {
+        for (integers, levels) in [
+            (Integers::INT8, (-127..=127).collect::<Vec<i32>>()),
+            (Integers::INT6, (-31..=31).collect()),
+            (Integers::INT4, (-8..=7).collect()),
+            (Integers::INT2, (-2..=1).collect()),
+            (Integers::TERNARY, vec![-1, 0, 1]),
+            (Integers::ODD2, vec![-3, -1, 1, 3]),
+        ] {
+            for &level in &levels {
+                let level = level as f32;
+                for x in [level - 0.3, level, level + 0.3] {
+                    assert_eq!(integers.value(integers.code(x)), level);
+                }
+            }
+            let most = levels[levels.len() - 1] as f32;
+            assert_eq!(integers.value(integers.code(1e9)), most);
+            assert_eq!(integers.value(integers.code(-1e9)), levels[0] as f32);
+        }
     }
 }

@@ -14,11 +14,13 @@ mod search;
 mod table;
 mod ternary;
 mod tiles;
+mod trained;
 
 use halfpi_kernels::format::{FormatError, tables};
 
 pub(super) use self::feedback::{Factor, Feedback};
 pub(super) use self::grid::Grid;
+use self::grid::Rule;
 use self::integers::Integers;
 use self::ladder::Ladder;
 use self::phase_axis::PhaseAxis;
@@ -28,7 +30,7 @@ use self::search::exact;
 use self::table::Table;
 pub(super) use self::tiles::{Batch, Coding, pack_rows, pack_with_feedback};
 use super::scales::ScaleType;
-use super::{Distortion, Format, PackError, Scales};
+use super::{Distortion, Format, Method, PackError, Scales};
 
 /// Turns the weights that share a scale into the scale and their codes.
 #[derive(Clone)]
@@ -42,14 +44,26 @@ pub(super) enum Quantizer {
 }
 
 impl Quantizer {
-    /// The quantizer of a format, if it has one.
-    pub(super) fn new(format: Format) -> Option<Self> {
+    /// The quantizer of a format, if it has one. The method suits the format.
+    pub(super) fn new(format: Format, method: Method) -> Option<Self> {
+        let rule = match method {
+            Method::LeastSquares => Rule::LeastSquares,
+            Method::Largest => Rule::Largest,
+            Method::AbsMean => Rule::AbsMean,
+            Method::Sparsity(share) => Rule::Sparse(share),
+        };
+        let ternary = if rule == Rule::LeastSquares {
+            Rule::Ternary
+        } else {
+            rule
+        };
         let grid = match format {
-            Format::Q8 | Format::Halfpi8 => Grid::Largest(Integers::INT8),
-            Format::Q6 => Grid::Integers(Integers::INT6),
-            Format::Halfpi4 => Grid::Integers(Integers::INT4),
-            Format::Halfpi2 => Grid::Integers(Integers::INT2),
-            Format::Ternary | Format::TernaryDense => Grid::Ternary(Integers::TERNARY),
+            // At 8 bits a search gains nothing worth its time.
+            Format::Q8 | Format::Halfpi8 => Grid::Integers(Integers::INT8, Rule::Largest),
+            Format::Q6 => Grid::Integers(Integers::INT6, rule),
+            Format::Halfpi4 => Grid::Integers(Integers::INT4, rule),
+            Format::Halfpi2 => Grid::Integers(Integers::INT2, rule),
+            Format::Ternary | Format::TernaryDense => Grid::Integers(Integers::TERNARY, ternary),
             Format::Phi4 => Grid::Ladder8(Ladder::new(&tables::PHI)),
             Format::Phi4Additive => Grid::Table(Box::new(Table::new(tables::PHI_ADDITIVE))),
             Format::Phi5 => Grid::Ladder16(Ladder::new(&tables::PHI5)),
@@ -108,6 +122,21 @@ pub fn pack_matrix(
     scales: impl Into<Scales>,
     threads: usize,
 ) -> Result<(Vec<u8>, Distortion), PackError> {
+    pack_matrix_by(weights, (rows, cols), format, scales.into(), Method::default(), threads)
+}
+
+/// The same with another way to choose scales.
+///
+/// # Errors
+/// As [`pack_matrix`], and [`PackError::Method`] if the format has no such way.
+pub fn pack_matrix_by(
+    weights: &[f32],
+    (rows, cols): (usize, usize),
+    format: Format,
+    scales: Scales,
+    method: Method,
+    threads: usize,
+) -> Result<(Vec<u8>, Distortion), PackError> {
     let name = "the matrix";
     let shape = |source| PackError::Format {
         name: name.into(),
@@ -121,7 +150,10 @@ pub fn pack_matrix(
         }));
     }
     let read = |row: usize, out: &mut [f32]| out.copy_from_slice(&weights[row * cols..][..cols]);
-    let coding = Coding::new((rows, cols), format, scales.into()).map_err(shape)?;
+    if !method.suits(format) {
+        return Err(PackError::Method { method, format });
+    }
+    let coding = Coding::new((rows, cols), format, scales, method).map_err(shape)?;
     let coding = coding.ok_or(PackError::NoCodes { format })?;
     let tensor_scale = coding.tensor_scale(&read);
     let batch = pack_rows(name, &coding, tensor_scale, 0..rows, &read, threads)?;

@@ -27,3 +27,61 @@ pub(super) fn best_scale(weights: &[f32], importance: Option<&[f32]>) -> f32 {
     }
     scale as f32
 }
+
+/// The mean of magnitudes: BitNet b1.58's scale (arXiv:2402.17764, section 2) where they are all of a matrix.
+pub(super) fn mean(magnitudes: impl Iterator<Item = f32>) -> f32 {
+    let (mut sum, mut count) = (0f64, 0u64);
+    for magnitude in magnitudes {
+        sum += f64::from(magnitude);
+        count += 1;
+    }
+    (sum / count.max(1) as f64) as f32
+}
+
+/// The scale, and the largest magnitude that becomes 0, where this share of the weights does: the rest's mean magnitude,
+/// which leaves the least squared error for them. Weights of the same magnitude become 0 together.
+pub(super) fn sparse(weights: &[f32], share: f32) -> (f32, f32) {
+    let mut magnitudes: Vec<f32> = weights.iter().map(|weight| weight.abs()).collect();
+    let zeros = (f64::from(share) * magnitudes.len() as f64).round() as usize;
+    let threshold = match zeros.checked_sub(1) {
+        None => 0.0,
+        Some(last) => {
+            *magnitudes
+                .select_nth_unstable_by(last.min(weights.len() - 1), f32::total_cmp)
+                .1
+        }
+    };
+    let kept = magnitudes.into_iter().filter(|&magnitude| magnitude > threshold);
+    (mean(kept), threshold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_becomes_zero() {
+        let weights: Vec<f32> = (1..=100)
+            .map(|i| if i % 3 == 0 { -i as f32 } else { i as f32 })
+            .collect();
+        assert_eq!(sparse(&weights, 0.0), (50.5, 0.0));
+        assert_eq!(sparse(&weights, 0.6), (80.5, 60.0));
+        assert_eq!(sparse(&weights, 1.0), (0.0, 100.0));
+        assert_eq!(sparse(&[2.0; 8], 0.5), (0.0, 2.0));
+        assert_eq!(sparse(&[0.0; 8], 0.0), (0.0, 0.0));
+    }
+
+    /// Tried against every threshold there is.
+    #[test]
+    fn no_threshold_is_better_than_the_best() {
+        let weights: Vec<f32> = (0..200).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0).powi(3)).collect();
+        let error = |scale: f32| -> f64 {
+            let nearest = |w: f32| (w / scale).round().clamp(-1.0, 1.0) * scale;
+            weights.iter().map(|&w| f64::from(w - nearest(w)).powi(2)).sum()
+        };
+        let best = error(best_scale(&weights, None));
+        for i in 1..2000 {
+            assert!(best <= error(i as f32 / 2000.0) + 1e-9, "{i}");
+        }
+    }
+}

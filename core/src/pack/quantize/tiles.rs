@@ -6,7 +6,7 @@ use std::thread;
 use halfpi_kernels::format::{FormatError, Layout, Matrix, Packed, TILE_ROWS};
 
 use super::super::scales::ScaleType;
-use super::super::{Distortion, Format, PackError, Scales};
+use super::super::{Distortion, Format, Method, PackError, Scales};
 use super::{Feedback, Grid, Quantizer};
 
 /// More threads than this are not started, whatever is asked for.
@@ -29,8 +29,13 @@ impl Coding {
     ///
     /// # Errors
     /// [`FormatError`] if the shape does not fit.
-    pub fn new((rows, cols): (usize, usize), format: Format, scales: Scales) -> Result<Option<Self>, FormatError> {
-        let (Some(codes), Some(quantizer)) = (format.codes(), Quantizer::new(format)) else {
+    pub fn new(
+        (rows, cols): (usize, usize),
+        format: Format,
+        scales: Scales,
+        method: Method,
+    ) -> Result<Option<Self>, FormatError> {
+        let (Some(codes), Some(quantizer)) = (format.codes(), Quantizer::new(format, method)) else {
             return Ok(None);
         };
         let scales = scales.fitting(cols, codes);
