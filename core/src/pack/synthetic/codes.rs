@@ -9,14 +9,23 @@ use crate::Result;
 /// Scales that differ from row to row and group to group by size and sign, so that a mix-up shows in the results.
 pub(super) struct RandomScales([f16; 16]);
 
+/// Factors of either sign as much, for codes whose values are not even around 0.
+const EVEN: [i8; 16] = [1, -2, -3, 4, -5, 6, 7, -8, -9, 10, 11, -12, 13, -14, -15, 16];
+/// Factors of llama.cpp's blocks, which tests of what models say have been chosen for.
+const UNEVEN: [i8; 16] = [1, -2, 3, -4, 5, 6, 7, -8, 9, 10, -11, 12, 13, -14, 15, 16];
+
 impl RandomScales {
     /// Scales that give weights of random codes this standard deviation.
-    pub(super) fn new(codes: Codes, deviation: f32) -> Self {
-        // Of either sign as much, for codes whose values are not even around 0.
-        let factors = [1, -2, -3, 4, -5, 6, 7, -8, -9, 10, 11, -12, 13, -14, -15, 16].map(|n| n as f32 / 16.0);
+    fn new(codes: Codes, deviation: f32, factors: [i8; 16]) -> Self {
+        let factors = factors.map(|n| f32::from(n) / 16.0);
         let mean_square = factors.iter().map(|n| n * n).sum::<f32>() / factors.len() as f32;
-        let scale = deviation / (mean_square * mean_square_value(codes)).sqrt();
+        let scale = deviation / (mean_square_value(codes) * mean_square).sqrt();
         Self(factors.map(|factor| f16::from_f32(factor * scale)))
+    }
+
+    /// Scales of llama.cpp's blocks, whose codes are like these.
+    pub(super) fn of_blocks(codes: Codes, deviation: f32) -> Self {
+        Self::new(codes, deviation, UNEVEN)
     }
 
     /// One of them, chosen by the low bits.
@@ -25,8 +34,17 @@ impl RandomScales {
     }
 }
 
-/// The mean square of the values that random codes stand for, on a sample.
+/// The mean square of the values that random codes stand for; on a sample, where codes are for several weights.
 fn mean_square_value(codes: Codes) -> f32 {
+    let of = |values: &[i8]| {
+        let squares = values.iter().map(|&value| f32::from(value) * f32::from(value));
+        squares.sum::<f32>() / values.len() as f32
+    };
+    match codes {
+        Codes::Int8 => return of(&(-127..=127).collect::<Vec<_>>()),
+        Codes::Codebook4(table) => return of(&table),
+        _ => {}
+    }
     let sample = || {
         let layout = Layout::new(32, 960, codes, ScaleGroup::Row, false).ok()?;
         let mut bytes = vec![0; layout.bytes()];
@@ -69,7 +87,7 @@ pub(super) fn fill(
         fill_unit(layout, layout.unit_rows().min(rows - first), random, &mut unit);
         write(&unit)?;
     }
-    let picks = RandomScales::new(layout.codes(), deviation);
+    let picks = RandomScales::new(layout.codes(), deviation, EVEN);
     let mut scales = vec![0; layout.scales_bytes()];
     let step = layout.cols() / layout.scale_groups();
     for row in 0..rows {

@@ -196,7 +196,7 @@ fn fill_blocks(
     };
     // Random bytes of TQ1_0 make a third of its weights 0.
     let zeros = if stock == Stock::Tq1_0 { 0.75f32.sqrt() } else { 1.0 };
-    let scales = RandomScales::new(values, deviation * zeros);
+    let scales = RandomScales::of_blocks(values, deviation * zeros);
     let mut chunk = vec![0; CHUNK / block_bytes * block_bytes];
     let mut left = weights / stock.block_cols() * block_bytes;
     while left > 0 {
