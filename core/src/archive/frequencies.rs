@@ -12,8 +12,7 @@ pub(super) struct Frequencies([u16; 256]);
 impl Frequencies {
     /// The frequencies nearest to `counts`; `None` if nothing was counted.
     ///
-    /// They cost the fewest bits that 12-bit frequencies can: each is rounded, and the sum is then put right where that
-    /// costs least.
+    /// Each is rounded, and the sum is then put right where that costs the fewest bits.
     pub(super) fn of(counts: &[u32; 256]) -> Option<Self> {
         let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
         if sum == 0 {
