@@ -4,19 +4,19 @@
 //! that holds four groups, so activations are loaded once and never broadcast.
 
 use super::lanes::Lanes;
-use super::products::{IntegerProducts, Totals, ask_ahead};
-use super::unpack::{Step, load_step};
+use super::products::{Columns, IntegerProducts, Totals, ask_ahead};
+use super::unpack::{Step, bits, down, load_step};
 use crate::format::codes::planes::CODEBOOK2_BYTES;
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-/// [`IntegerProducts`] by dot product instructions.
+/// [`IntegerProducts`] and [`Columns`] by dot product instructions.
 #[derive(Clone, Copy)]
 pub(crate) struct Sdot;
 
 crate::arch::kernels::kernels!(
     "neon-dotprod",
-    Lanes<Sdot>,
+    Lanes<Sdot, Sdot>,
     features: ["neon", "dotprod"],
     columns: 4,
     supported: supported
@@ -33,47 +33,40 @@ fn supported() -> bool {
     }
 }
 
-/// Adds to each of 4 rows' sums the products of its 4 weights with activations `4 * LANE..4 * LANE + 4`.
+/// Adds to the sums of `R` times 4 rows from `4 * ROW` on the products of a step with activations
+/// `4 * LANE..4 * LANE + 4`.
+///
+/// The instructions are one block, so that they follow each other: processors that do not reorder stall less. The block
+/// is not `pure`, so that blocks keep their order: LLVM, which does not know what they cost, would move them apart and
+/// run out of registers.
 #[inline(always)]
-unsafe fn sdot<const LANE: i32>(mut sums: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
+unsafe fn sdot<const LANE: i32, const ROW: usize, const R: usize>(sums: &mut Totals, values: Step<R>, x: int8x16_t) {
     // SAFETY: registers only, and the caller upholds the trait's contract. (`vdotq_laneq_s32` is not stable in Rust
     // 1.95.)
     unsafe {
-        asm!(
-            "sdot {sums:v}.4s, {weights:v}.16b, {x:v}.4b[{lane}]",
-            sums = inout(vreg) sums,
-            weights = in(vreg) weights,
-            x = in(vreg) x,
-            lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sums
-}
-
-/// A step with activations `4 * LANE..4 * LANE + 4`.
-#[inline(always)]
-unsafe fn add_step<const LANE: i32>(sums: &mut Totals, values: Step, x: int8x16_t) {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe {
-        for (sums, values) in sums.iter_mut().zip(values) {
-            *sums = sdot::<LANE>(*sums, values, x);
-        }
-    }
-}
-
-/// [`IntegerProducts::add`].
-#[inline(always)]
-pub(super) unsafe fn add_pair<const PAIR: usize>(sums: &mut Totals, [a, b]: [Step; 2], x: *const i8) {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe {
-        let x = vld1q_s8(x.add(PAIR / 2 * 16));
-        if PAIR.is_multiple_of(2) {
-            add_step::<0>(sums, a, x);
-            add_step::<1>(sums, b, x);
+        if let ([a, b, c, d], [e, f, g, h]) = (&mut *sums, values.as_slice()) {
+            asm!(
+                "sdot {a:v}.4s, {e:v}.16b, {x:v}.4b[{lane}]",
+                "sdot {b:v}.4s, {f:v}.16b, {x:v}.4b[{lane}]",
+                "sdot {c:v}.4s, {g:v}.16b, {x:v}.4b[{lane}]",
+                "sdot {d:v}.4s, {h:v}.16b, {x:v}.4b[{lane}]",
+                a = inout(vreg) *a, b = inout(vreg) *b, c = inout(vreg) *c, d = inout(vreg) *d,
+                e = in(vreg) *e, f = in(vreg) *f, g = in(vreg) *g, h = in(vreg) *h,
+                x = in(vreg) x,
+                lane = const LANE,
+                options(nomem, nostack, preserves_flags),
+            );
         } else {
-            add_step::<2>(sums, a, x);
-            add_step::<3>(sums, b, x);
+            for (sum, values) in sums[ROW..].iter_mut().zip(values) {
+                asm!(
+                    "sdot {sum:v}.4s, {values:v}.16b, {x:v}.4b[{lane}]",
+                    sum = inout(vreg) *sum,
+                    values = in(vreg) values,
+                    x = in(vreg) x,
+                    lane = const LANE,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
         }
     }
 }
@@ -95,9 +88,22 @@ impl IntegerProducts for Sdot {
     }
 
     #[inline(always)]
-    unsafe fn add<const PAIR: usize>(sums: &mut Totals, values: [Step; 2], x: *const i8) {
+    unsafe fn add<const PAIR: usize, const ROW: usize, const R: usize>(
+        sums: &mut Totals,
+        [a, b]: [Step<R>; 2],
+        x: *const i8,
+    ) {
         // SAFETY: as `zero`.
-        unsafe { add_pair::<PAIR>(sums, values, x) }
+        unsafe {
+            let x = vld1q_s8(x.add(PAIR / 2 * 16));
+            if PAIR.is_multiple_of(2) {
+                sdot::<0, ROW, R>(sums, a, x);
+                sdot::<1, ROW, R>(sums, b, x);
+            } else {
+                sdot::<2, ROW, R>(sums, a, x);
+                sdot::<3, ROW, R>(sums, b, x);
+            }
+        }
     }
 
     #[inline(always)]
@@ -106,9 +112,13 @@ impl IntegerProducts for Sdot {
     }
 
     #[inline(always)]
-    unsafe fn add_small<const PAIR: usize>(block: &mut Totals, values: [Step; 2], x: *const i8) {
+    unsafe fn add_small<const PAIR: usize, const ROW: usize, const R: usize>(
+        block: &mut Totals,
+        values: [Step<R>; 2],
+        x: *const i8,
+    ) {
         // SAFETY: as `zero`.
-        unsafe { add_pair::<PAIR>(block, values, x) }
+        unsafe { Self::add::<PAIR, ROW, R>(block, values, x) }
     }
 
     #[inline(always)]
@@ -123,17 +133,15 @@ impl IntegerProducts for Sdot {
         // SAFETY: as `zero`.
         unsafe {
             let [mut ones, mut fours, mut sixteens] = [Self::zero(); 3];
-            for step in 0..groups * 2 {
-                let codes = codes.add(step * 64);
-                if step % 2 == 0 {
-                    ask_ahead(codes, CODEBOOK2_BYTES);
-                }
-                let (codes, x) = (load_step(codes), vld1q_s8(x.add(step * 16)));
-                for (i, codes) in codes.into_iter().enumerate() {
-                    ones[i] = sdot::<0>(ones[i], vandq_u8(codes, vdupq_n_u8(3)), x);
-                    fours[i] = sdot::<1>(fours[i], vandq_u8(codes, vdupq_n_u8(3 << 2)), x);
-                    sixteens[i] = sdot::<2>(sixteens[i], vandq_u8(codes, vdupq_n_u8(3 << 4)), x);
-                    ones[i] = sdot::<3>(ones[i], vshrq_n_u8::<6>(codes), x);
+            for group in 0..groups {
+                let (codes, x) = (codes.add(group * CODEBOOK2_BYTES), x.add(group * 32));
+                ask_ahead(codes, CODEBOOK2_BYTES);
+                for step in 0..2 {
+                    let (codes, x) = (load_step(codes.add(step * 64)), vld1q_s8(x.add(step * 16)));
+                    sdot::<0, 0, 4>(&mut ones, bits(codes, 3), x);
+                    sdot::<1, 0, 4>(&mut fours, bits(codes, 3 << 2), x);
+                    sdot::<2, 0, 4>(&mut sixteens, bits(codes, 3 << 4), x);
+                    sdot::<3, 0, 4>(&mut ones, down::<6, 4>(codes), x);
                 }
             }
             for ((ones, fours), sixteens) in ones.iter_mut().zip(fours).zip(sixteens) {
@@ -142,7 +150,9 @@ impl IntegerProducts for Sdot {
             ones
         }
     }
+}
 
+impl Columns for Sdot {
     #[inline(always)]
     unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Totals; N] {
         // SAFETY: as `zero`.
@@ -166,11 +176,11 @@ impl IntegerProducts for Sdot {
 
 /// A step with each column's activations `4 * LANE..4 * LANE + 4`.
 #[inline(always)]
-unsafe fn add_columns<const N: usize, const LANE: i32>(sums: &mut [Totals; N], values: Step, x: &[int8x16_t; N]) {
+unsafe fn add_columns<const N: usize, const LANE: i32>(sums: &mut [Totals; N], values: Step<4>, x: &[int8x16_t; N]) {
     // SAFETY: the caller upholds the trait's contract.
     unsafe {
         for (sums, x) in sums.iter_mut().zip(x) {
-            add_step::<LANE>(sums, values, *x);
+            sdot::<LANE, 0, 4>(sums, values, *x);
         }
     }
 }

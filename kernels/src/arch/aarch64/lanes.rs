@@ -4,11 +4,11 @@ use crate::arch::simd::Simd;
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
 
-/// 16 floats, and the integer products `P`.
+/// 16 floats; what multiplies codes with one position's activations, and what panels with several.
 #[derive(Clone, Copy)]
-pub(crate) struct Lanes<P>([float32x4_t; 4], PhantomData<P>);
+pub(crate) struct Lanes<P, C>([float32x4_t; 4], PhantomData<(P, C)>);
 
-impl<P: Copy> Lanes<P> {
+impl<P: Copy, C: Copy> Lanes<P, C> {
     #[inline(always)]
     fn new(a: float32x4_t, b: float32x4_t, c: float32x4_t, d: float32x4_t) -> Self {
         Lanes([a, b, c, d], PhantomData)
@@ -62,7 +62,7 @@ unsafe fn power_of_two(exponent: int32x4_t) -> float32x4_t {
     unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(exponent, vdupq_n_s32(127)))) }
 }
 
-impl<P: Copy> Simd for Lanes<P> {
+impl<P: Copy, C: Copy> Simd for Lanes<P, C> {
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller upholds the trait's contract (likewise below).

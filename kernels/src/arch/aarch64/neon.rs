@@ -4,7 +4,7 @@
 //! values' products (at most 24 in a block, each at most 8 * 127 = 1016) are added in 16 bits block by block.
 
 use super::lanes::Lanes;
-use super::products::{IntegerProducts, Totals};
+use super::products::{Columns, IntegerProducts, Totals};
 use super::unpack::{Step, load_step};
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -13,32 +13,12 @@ use core::arch::asm;
 #[derive(Clone, Copy)]
 pub(crate) struct Widening;
 
-crate::arch::kernels::kernels!("neon", Lanes<Widening>, features: ["neon"], columns: 2, supported: || true);
+crate::arch::kernels::kernels!("neon", Lanes<Widening, Widening>, features: ["neon"], columns: 2, supported: || true);
 
 /// 16 rows' sums, two registers for 4 rows, each of two rows: even and odd pairs of columns.
 type Pairs = [[int32x4_t; 2]; 4];
 /// 16 rows' sums of each column of four, two registers for 4 rows.
 type Quads = [[int16x8_t; 2]; 4];
-
-/// Adds the products of 4 rows and 4 columns.
-#[inline(always)]
-unsafe fn add_products([low, high]: [int16x8_t; 2], values: uint8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe {
-        let values = vreinterpretq_s8_u8(values);
-        [
-            vmlal_s8(low, vget_low_s8(values), vget_low_s8(x)),
-            vmlal_high_s8(high, values, x),
-        ]
-    }
-}
-
-/// Adds sums in 16 bits to those in 32.
-#[inline(always)]
-unsafe fn widen(sums: [int32x4_t; 2], [low, high]: [int16x8_t; 2]) -> [int32x4_t; 2] {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe { [vpadalq_s16(sums[0], low), vpadalq_s16(sums[1], high)] }
-}
 
 /// Four activations, in every lane.
 ///
@@ -46,13 +26,8 @@ unsafe fn widen(sums: [int32x4_t; 2], [low, high]: [int16x8_t; 2]) -> [int32x4_t
 /// They are there.
 #[inline(always)]
 unsafe fn broadcast(x: *const i8) -> int8x16_t {
-    let lanes;
-    // SAFETY: as this function's contract, and the trait's. Not the intrinsic: if LLVM knew that both halves are equal,
-    // it would use the low one for both and move the weights' high half down first.
-    unsafe {
-        asm!("ld1r {{{:v}.4s}}, [{}]", out(vreg) lanes, in(reg) x, options(pure, readonly, nostack, preserves_flags));
-    }
-    lanes
+    // SAFETY: as this function's contract, and the trait's.
+    unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(x.cast())) }
 }
 
 /// Eight activations: each four of them in every lane.
@@ -66,13 +41,70 @@ unsafe fn broadcast_pair(x: *const i8) -> [int8x16_t; 2] {
 }
 
 /// Adds the products of a pair of steps.
+///
+/// The instructions are one block for 8 rows, in an order in which none waits for the one before it; not `pure`, as in
+/// [`dotprod`](super::dotprod).
 #[inline(always)]
-unsafe fn add_pair(sums: &mut Pairs, [a, b]: [Step; 2], x: [int8x16_t; 2]) {
-    // SAFETY: the caller upholds the trait's contract.
-    unsafe {
-        for (sums, (a, b)) in sums.iter_mut().zip(a.into_iter().zip(b)) {
-            let products = add_products([vdupq_n_s16(0); 2], a, x[0]);
-            *sums = widen(*sums, add_products(products, b, x[1]));
+unsafe fn add_pair<const ROW: usize, const R: usize>(sums: &mut Pairs, [a, b]: [Step<R>; 2], x: [int8x16_t; 2]) {
+    let sums = sums[ROW..].as_chunks_mut().0;
+    for (([p, q], [a, b]), [c, d]) in sums.iter_mut().zip(a.as_chunks().0).zip(b.as_chunks().0) {
+        // SAFETY: registers only, and the caller upholds the trait's contract.
+        unsafe {
+            asm!(
+                "smull  {e:v}.8h, {a:v}.8b,  {x:v}.8b",
+                "smull2 {f:v}.8h, {a:v}.16b, {x:v}.16b",
+                "smull  {g:v}.8h, {b:v}.8b,  {x:v}.8b",
+                "smull2 {h:v}.8h, {b:v}.16b, {x:v}.16b",
+                "smlal  {e:v}.8h, {c:v}.8b,  {y:v}.8b",
+                "smlal2 {f:v}.8h, {c:v}.16b, {y:v}.16b",
+                "smlal  {g:v}.8h, {d:v}.8b,  {y:v}.8b",
+                "smlal2 {h:v}.8h, {d:v}.16b, {y:v}.16b",
+                "sadalp {p:v}.4s, {e:v}.8h",
+                "sadalp {q:v}.4s, {f:v}.8h",
+                "sadalp {r:v}.4s, {g:v}.8h",
+                "sadalp {s:v}.4s, {h:v}.8h",
+                p = inout(vreg) p[0], q = inout(vreg) p[1], r = inout(vreg) q[0], s = inout(vreg) q[1],
+                a = in(vreg) *a, b = in(vreg) *b, c = in(vreg) *c, d = in(vreg) *d,
+                x = in(vreg) x[0], y = in(vreg) x[1],
+                e = out(vreg) _, f = out(vreg) _, g = out(vreg) _, h = out(vreg) _,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Adds the products of a step of small values, or puts them in place of what was there.
+#[inline(always)]
+unsafe fn add_small_step<const FIRST: bool, const ROW: usize, const R: usize>(
+    sums: &mut Quads,
+    values: Step<R>,
+    x: int8x16_t,
+) {
+    let sums = sums[ROW..].as_chunks_mut().0;
+    for ([p, q], [a, b]) in sums.iter_mut().zip(values.as_chunks().0) {
+        // SAFETY: registers only, and the caller upholds the trait's contract.
+        unsafe {
+            if FIRST {
+                asm!(
+                    "smull  {p:v}.8h, {a:v}.8b,  {x:v}.8b",
+                    "smull2 {q:v}.8h, {a:v}.16b, {x:v}.16b",
+                    "smull  {r:v}.8h, {b:v}.8b,  {x:v}.8b",
+                    "smull2 {s:v}.8h, {b:v}.16b, {x:v}.16b",
+                    p = out(vreg) p[0], q = out(vreg) p[1], r = out(vreg) q[0], s = out(vreg) q[1],
+                    a = in(vreg) *a, b = in(vreg) *b, x = in(vreg) x,
+                    options(nomem, nostack, preserves_flags),
+                );
+            } else {
+                asm!(
+                    "smlal  {p:v}.8h, {a:v}.8b,  {x:v}.8b",
+                    "smlal2 {q:v}.8h, {a:v}.16b, {x:v}.16b",
+                    "smlal  {r:v}.8h, {b:v}.8b,  {x:v}.8b",
+                    "smlal2 {s:v}.8h, {b:v}.16b, {x:v}.16b",
+                    p = inout(vreg) p[0], q = inout(vreg) p[1], r = inout(vreg) q[0], s = inout(vreg) q[1],
+                    a = in(vreg) *a, b = in(vreg) *b, x = in(vreg) x,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
         }
     }
 }
@@ -102,9 +134,13 @@ impl IntegerProducts for Widening {
     }
 
     #[inline(always)]
-    unsafe fn add<const PAIR: usize>(sums: &mut Pairs, values: [Step; 2], x: *const i8) {
+    unsafe fn add<const PAIR: usize, const ROW: usize, const R: usize>(
+        sums: &mut Pairs,
+        values: [Step<R>; 2],
+        x: *const i8,
+    ) {
         // SAFETY: as `zero`.
-        unsafe { add_pair(sums, values, broadcast_pair(x.add(PAIR * 8))) }
+        unsafe { add_pair::<ROW, R>(sums, values, broadcast_pair(x.add(PAIR * 8))) }
     }
 
     #[inline(always)]
@@ -114,13 +150,20 @@ impl IntegerProducts for Widening {
     }
 
     #[inline(always)]
-    unsafe fn add_small<const PAIR: usize>(block: &mut Quads, [a, b]: [Step; 2], x: *const i8) {
+    unsafe fn add_small<const PAIR: usize, const ROW: usize, const R: usize>(
+        block: &mut Quads,
+        [a, b]: [Step<R>; 2],
+        x: *const i8,
+    ) {
         // SAFETY: as `zero`.
         unsafe {
             let x = broadcast_pair(x.add(PAIR * 8));
-            for (sums, (a, b)) in block.iter_mut().zip(a.into_iter().zip(b)) {
-                *sums = add_products(add_products(*sums, a, x[0]), b, x[1]);
+            if PAIR == 0 {
+                add_small_step::<true, ROW, R>(block, a, x[0]);
+            } else {
+                add_small_step::<false, ROW, R>(block, a, x[0]);
             }
+            add_small_step::<false, ROW, R>(block, b, x[1]);
         }
     }
 
@@ -128,11 +171,13 @@ impl IntegerProducts for Widening {
     unsafe fn close(mut sums: Pairs, block: Quads) -> Pairs {
         for (sums, block) in sums.iter_mut().zip(block) {
             // SAFETY: as `zero`.
-            *sums = unsafe { widen(*sums, block) };
+            *sums = unsafe { [vpadalq_s16(sums[0], block[0]), vpadalq_s16(sums[1], block[1])] };
         }
         sums
     }
+}
 
+impl Columns for Widening {
     #[inline(always)]
     unsafe fn dot_columns<const N: usize>(panel: *const u8, groups: usize, x: *const i8, stride: usize) -> [Totals; N] {
         // SAFETY: as `zero`.
@@ -146,7 +191,7 @@ impl IntegerProducts for Widening {
                 let panel = panel.add(pair * 128);
                 let values = [load_step(panel), load_step(panel.add(64))];
                 for (sums, x) in sums.iter_mut().zip(columns) {
-                    add_pair(sums, values, x);
+                    add_pair::<0, 4>(sums, values, x);
                 }
             }
             let mut dots = [[vdupq_n_s32(0); 4]; N];

@@ -2,7 +2,7 @@
 
 use super::lanes::Lanes;
 use super::unpack::{
-    Axis, Bits2, Bits4, Bits5, Bits6, Bits8, LookUp2, Minus32, Nothing, Pairs1, Pairs2, Powers, Sink, Step, Then,
+    Axis, Bits2, Bits4, Bits5, Bits6, Bits8, LookUp2, Minus32, Nothing, Pairs1, Pairs2, Powers, Room, Sink, Step, Then,
     Trits, Unpack, UnpackTwo,
 };
 use crate::arch::products::Products;
@@ -10,6 +10,7 @@ use crate::arch::simd::Simd;
 use crate::format::codes::{Bounds, Table};
 use core::arch::aarch64::*;
 use core::arch::asm;
+use core::marker::PhantomData;
 
 /// How far ahead kernels for one column ask for codes, in bytes: far enough for a memory access to arrive.
 const AHEAD: usize = 4096;
@@ -22,7 +23,7 @@ pub(super) type Totals = [int32x4_t; 4];
 /// # Safety
 /// As for [`Simd`](crate::arch::simd::Simd).
 pub(super) trait IntegerProducts: Copy {
-    /// Whether registers hold the sums of 32 rows.
+    /// Whether many registers are free: sums take only 4 for 16 rows.
     const WIDE: bool;
     /// Sums of 16 rows, in whatever form.
     type Sums: Copy;
@@ -32,12 +33,20 @@ pub(super) trait IntegerProducts: Copy {
     unsafe fn zero() -> Self::Sums;
     unsafe fn total(sums: Self::Sums) -> Totals;
     /// Adds the products of columns `8 * PAIR..8 * PAIR + 8` of a block, whose activations begin at `x`.
-    unsafe fn add<const PAIR: usize>(sums: &mut Self::Sums, values: [Step; 2], x: *const i8);
+    unsafe fn add<const PAIR: usize, const ROW: usize, const R: usize>(
+        sums: &mut Self::Sums,
+        values: [Step<R>; 2],
+        x: *const i8,
+    );
 
     /// Begins a block whose sums add to `sums`.
     unsafe fn open(sums: Self::Sums) -> Self::Block;
-    /// As [`add`](Self::add).
-    unsafe fn add_small<const PAIR: usize>(block: &mut Self::Block, values: [Step; 2], x: *const i8);
+    /// As [`add`](Self::add). Of each row, pair 0 is the first.
+    unsafe fn add_small<const PAIR: usize, const ROW: usize, const R: usize>(
+        block: &mut Self::Block,
+        values: [Step<R>; 2],
+        x: *const i8,
+    );
     /// What [`open`](Self::open) was given and the block's sums.
     unsafe fn close(sums: Self::Sums, block: Self::Block) -> Self::Sums;
 
@@ -47,15 +56,22 @@ pub(super) trait IntegerProducts: Copy {
         // SAFETY: as the trait's contract.
         unsafe { dot::<Self, _>(Bits2, codes, groups, x) }
     }
+}
 
+/// Panels, and what multiplies them with several columns of activations.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(super) trait Columns: Copy {
     /// Writes a pair of steps to its place in a panel.
     #[inline(always)]
-    unsafe fn store([a, b]: [Step; 2], to: *mut u8) {
+    unsafe fn store<const ROW: usize, const R: usize>([a, b]: [Step<R>; 2], to: *mut u8) {
         // SAFETY: 128 bytes are there.
         unsafe {
             for (i, (a, b)) in a.into_iter().zip(b).enumerate() {
-                vst1q_u8(to.add(i * 16), a);
-                vst1q_u8(to.add(64 + i * 16), b);
+                let to = to.add((ROW + i) * 16);
+                vst1q_u8(to, a);
+                vst1q_u8(to.add(64), b);
             }
         }
     }
@@ -70,10 +86,12 @@ struct Dot<P: IntegerProducts> {
 }
 
 impl<P: IntegerProducts> Sink for Dot<P> {
+    const ROOM: Room = if P::WIDE { Room::Much } else { Room::Little };
+
     #[inline(always)]
-    unsafe fn take<const PAIR: usize>(&mut self, values: [Step; 2]) {
+    unsafe fn take<const PAIR: usize, const ROW: usize, const R: usize>(&mut self, values: [Step<R>; 2]) {
         // SAFETY: as the trait's contract.
-        unsafe { P::add::<PAIR>(&mut self.sums, values, self.x) }
+        unsafe { P::add::<PAIR, ROW, R>(&mut self.sums, values, self.x) }
     }
 }
 
@@ -93,10 +111,12 @@ impl<P: IntegerProducts> SmallDot<P> {
 }
 
 impl<P: IntegerProducts> Sink for SmallDot<P> {
+    const ROOM: Room = if P::WIDE { Room::Much } else { Room::Some };
+
     #[inline(always)]
-    unsafe fn take<const PAIR: usize>(&mut self, values: [Step; 2]) {
+    unsafe fn take<const PAIR: usize, const ROW: usize, const R: usize>(&mut self, values: [Step<R>; 2]) {
         // SAFETY: as the trait's contract.
-        unsafe { P::add_small::<PAIR>(&mut self.block, values, self.x) }
+        unsafe { P::add_small::<PAIR, ROW, R>(&mut self.block, values, self.x) }
     }
 }
 
@@ -105,29 +125,29 @@ struct Both<A, B>(A, B);
 
 impl<A: Sink, B: Sink> Sink for Both<A, B> {
     #[inline(always)]
-    unsafe fn take<const PAIR: usize>(&mut self, values: [Step; 2]) {
+    unsafe fn take<const PAIR: usize, const ROW: usize, const R: usize>(&mut self, values: [Step<R>; 2]) {
         // SAFETY: as the trait's contract.
         unsafe {
-            self.0.take::<PAIR>(values);
-            self.1.take::<PAIR>(values);
+            self.0.take::<PAIR, ROW, R>(values);
+            self.1.take::<PAIR, ROW, R>(values);
         }
     }
 }
 
 /// Writes values to a panel.
-struct ToPanel<P>(*mut u8, core::marker::PhantomData<P>);
+struct ToPanel<C>(*mut u8, PhantomData<C>);
 
-impl<P> ToPanel<P> {
+impl<C> ToPanel<C> {
     fn new(to: *mut u8) -> Self {
-        Self(to, core::marker::PhantomData)
+        Self(to, PhantomData)
     }
 }
 
-impl<P: IntegerProducts> Sink for ToPanel<P> {
+impl<C: Columns> Sink for ToPanel<C> {
     #[inline(always)]
-    unsafe fn take<const PAIR: usize>(&mut self, values: [Step; 2]) {
+    unsafe fn take<const PAIR: usize, const ROW: usize, const R: usize>(&mut self, values: [Step<R>; 2]) {
         // SAFETY: as the trait's contract: the panel has room for the block.
-        unsafe { P::store(values, self.0.add(PAIR * 128)) }
+        unsafe { C::store::<ROW, R>(values, self.0.add(PAIR * 128)) }
     }
 }
 
@@ -138,11 +158,12 @@ struct First<U>(U);
 impl<U: UnpackTwo> Unpack for First<U> {
     const BYTES: usize = U::BYTES;
     const SMALL: bool = true;
+    const ROOM: Room = U::ROOM;
 
     #[inline(always)]
-    unsafe fn unpack<S: Sink>(self, block: *const u8, sink: &mut S) {
+    unsafe fn rows<const ROW: usize, const R: usize, S: Sink>(self, block: *const u8, sink: &mut S) {
         // SAFETY: as the trait's contract.
-        unsafe { self.0.unpack(block, sink, &mut Nothing) }
+        unsafe { self.0.rows::<ROW, R, _, _>(block, sink, &mut Nothing) }
     }
 }
 
@@ -153,11 +174,12 @@ struct Second<U>(U);
 impl<U: UnpackTwo> Unpack for Second<U> {
     const BYTES: usize = U::BYTES;
     const SMALL: bool = true;
+    const ROOM: Room = U::ROOM;
 
     #[inline(always)]
-    unsafe fn unpack<S: Sink>(self, block: *const u8, sink: &mut S) {
+    unsafe fn rows<const ROW: usize, const R: usize, S: Sink>(self, block: *const u8, sink: &mut S) {
         // SAFETY: as the trait's contract.
-        unsafe { self.0.unpack(block, &mut Nothing, sink) }
+        unsafe { self.0.rows::<ROW, R, _, _>(block, &mut Nothing, sink) }
     }
 }
 
@@ -297,7 +319,7 @@ unsafe fn shifted(sums: Totals, base: i32, step: i32) -> Totals {
     }
 }
 
-impl<P: IntegerProducts> Products for Lanes<P> {
+impl<P: IntegerProducts, C: Columns> Products for Lanes<P, C> {
     #[inline(always)]
     unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         // SAFETY: as the trait's contract (likewise below).
@@ -384,54 +406,54 @@ impl<P: IntegerProducts> Products for Lanes<P> {
     #[inline(always)]
     unsafe fn expand8(values: *const u8, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits8.unpack(values, &mut ToPanel::<P>::new(to)) }
+        unsafe { Bits8.unpack(values, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand6(codes: *const u8, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits6.unpack(codes, &mut Then(&mut ToPanel::<P>::new(to), Minus32)) }
+        unsafe { Bits6.unpack(codes, &mut Then(&mut ToPanel::<C>::new(to), Minus32)) }
     }
 
     #[inline(always)]
     unsafe fn expand5(codes: *const u8, table: &Table<32>, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits5::new(&table.entries).unpack(codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Bits5::new(&table.entries).unpack(codes, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand4(codes: *const u8, table: &Table<16>, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits4::new(&table.entries).unpack(codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Bits4::new(&table.entries).unpack(codes, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand2(codes: *const u8, table: &[i8; 4], to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Bits2.unpack(codes, &mut Then(&mut ToPanel::<P>::new(to), LookUp2::new(table))) }
+        unsafe { Bits2.unpack(codes, &mut Then(&mut ToPanel::<C>::new(to), LookUp2::new(table))) }
     }
 
     #[inline(always)]
     unsafe fn expand_trits(block: *const u8, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Trits::new().unpack(block, &mut ToPanel::<P>::new(to)) }
+        unsafe { Trits::new().unpack(block, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand_axis(codes: *const u8, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Axis.unpack(codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Axis.unpack(codes, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand_phases(codes: *const u8, to: *mut u8) {
         // SAFETY: as `dot8`.
-        unsafe { Unpack::unpack(Powers::new(), codes, &mut ToPanel::<P>::new(to)) }
+        unsafe { Unpack::unpack(Powers::new(), codes, &mut ToPanel::<C>::new(to)) }
     }
 
     #[inline(always)]
     unsafe fn expand_pair<const STAGES: usize>(codes: *const u8, upper: *mut u8, lower: *mut u8) {
-        let (mut upper, mut lower) = (ToPanel::<P>::new(upper), ToPanel::<P>::new(lower));
+        let (mut upper, mut lower) = (ToPanel::<C>::new(upper), ToPanel::<C>::new(lower));
         // SAFETY: as `dot8`.
         unsafe {
             if STAGES == 1 {
@@ -444,7 +466,7 @@ impl<P: IntegerProducts> Products for Lanes<P> {
 
     #[inline(always)]
     unsafe fn expand_complex(codes: *const u8, re: *mut u8, im: *mut u8) {
-        let (mut re, mut im) = (ToPanel::<P>::new(re), ToPanel::<P>::new(im));
+        let (mut re, mut im) = (ToPanel::<C>::new(re), ToPanel::<C>::new(im));
         // SAFETY: as `dot8`.
         unsafe { UnpackTwo::unpack(Powers::new(), codes, &mut re, &mut im) }
     }
@@ -461,7 +483,7 @@ impl<P: IntegerProducts> Products for Lanes<P> {
         // SAFETY: as `dot8`.
         unsafe {
             let mut dots = [Self::splat(0.0); N];
-            for (dot, sums) in dots.iter_mut().zip(P::dot_columns::<N>(panel, groups, x, stride)) {
+            for (dot, sums) in dots.iter_mut().zip(C::dot_columns::<N>(panel, groups, x, stride)) {
                 *dot = Self::from_i32(sums);
             }
             dots
