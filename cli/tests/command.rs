@@ -409,13 +409,14 @@ fn chat_is_a_conversation() {
     assert!(errors.contains("/nonsense is not a command"), "{errors}");
 }
 
-/// The first Ctrl-C ends the answer, which would go on for ever, the second the program.
+/// The first Ctrl-C ends the answer, which would go on for thousands of tokens, the second the program.
 #[cfg(unix)]
 #[test]
 fn interrupt_stops_the_answer_first() {
     use std::io::Read;
     use std::os::unix::process::ExitStatusExt;
-    let mut child = command(&["chat", "--model", "f32.gguf", "--seed", "1", "--stats"])
+    let endless = ["--temperature", "0", "--max-tokens", "1000000", "--seed", "1"];
+    let mut child = command(&[&["chat", "--model", "f32.gguf", "--stats"], &endless[..]].concat())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -434,7 +435,7 @@ fn interrupt_stops_the_answer_first() {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = child.stderr.take().unwrap();
-    stdin.write_all(b"go on\n").unwrap();
+    stdin.write_all(b"say 23\n").unwrap();
     stdout.read_exact(&mut [0; 20]).unwrap();
     interrupt(&child);
     // Drained aside, so that the answer's last words do not fill the pipe.
