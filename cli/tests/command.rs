@@ -243,19 +243,21 @@ fn a_pack_with_a_wrong_scale_is_refused_with_the_figure() {
     writer.declare("x.weight", &[32, 16], GgmlType::F32).unwrap();
     let mut tensors = writer.write_header(Vec::new()).unwrap();
     tensors.write("x.weight", &1e-12f32.to_le_bytes().repeat(512)).unwrap();
-    std::fs::write(folder().join("small.gguf"), tensors.finish().unwrap()).unwrap();
+    std::fs::write(folder().join("faint.gguf"), tensors.finish().unwrap()).unwrap();
 
-    let args = ["pack", "small.gguf", "--format", "phi4", "-o", "small-packed.gguf"];
+    // From an earlier run.
+    let _ = std::fs::remove_file(folder().join("faint-packed.gguf"));
+    let args = ["pack", "faint.gguf", "--format", "phi4", "-o", "faint-packed.gguf"];
     let refused = halfpi(&args);
     assert_eq!(refused.status.code(), Some(1));
     let error = String::from_utf8_lossy(&refused.stderr);
     for part in ["\"x.weight\"", "1.000", "0.27", "--allow-loss"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    assert!(!folder().join("small-packed.gguf").exists());
+    assert!(!folder().join("faint-packed.gguf").exists());
     let report = json(&[&args[..], &["--allow-loss", "--json"]].concat());
     assert_eq!(number(&report, "nmse"), 1.0);
-    assert!(folder().join("small-packed.gguf").exists());
+    assert!(folder().join("faint-packed.gguf").exists());
 }
 
 #[test]
