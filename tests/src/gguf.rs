@@ -65,7 +65,10 @@ pub fn walk(gguf: &Gguf<'_>) -> u64 {
         assert_eq!(gguf.tensor(tensor.name), Some(tensor));
         assert_eq!(tensor.rows() * tensor.columns(), tensor.elements());
         assert_eq!(
-            tensor.ty.row_bytes(tensor.columns()).map(|row| row * tensor.rows()),
+            tensor
+                .ty
+                .row_bytes(tensor.columns())
+                .map(|row| row * tensor.rows() + tensor.ty.trailer_bytes()),
             Some(tensor.bytes)
         );
         let data = gguf.data(tensor);

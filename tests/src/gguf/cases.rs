@@ -97,6 +97,11 @@ fn good_files() -> Vec<Case> {
         good("good_v3", small_file(3)),
         good("good_header_only", Draft::new().build()),
         good("good_four_dims", many_dims.build()),
+        // The scale of an I2_S tensor lies after its rows.
+        good(
+            "good_i2_s",
+            Draft::new().tensor("t", &[64, 2], I2_S, 0).data(64).build(),
+        ),
     ]
 }
 
