@@ -146,6 +146,7 @@ impl<'a> Report<'a> {
             text: &answer.text,
             finish_reason: match answer.finish {
                 FinishReason::EndOfTurn => "end_of_turn",
+                FinishReason::ToolCalls => "tool_calls",
                 FinishReason::StopString => "stop_string",
                 FinishReason::MaxTokens => "max_tokens",
                 FinishReason::ContextFull => "context_full",
@@ -273,12 +274,13 @@ impl Chat<'_> {
             max_tokens: self.args.max_tokens,
             stop: self.args.stop.clone(),
             cancel: Some(cancel.clone()),
+            ..GenerateOptions::default()
         };
         let json = self.args.json;
         let terminal = io::stdout().is_terminal();
         let mut written = Ok(());
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
-        let answer = self.session.send(question, &options, &mut |piece| {
+        let answer = self.session.send(question, &options, &mut |piece: &str| {
             if !json {
                 let shown = if terminal { terminal_safe(piece) } else { piece.into() };
                 let mut out = io::stdout().lock();

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     for question in ["What is the capital of France?", "And of Italy?"] {
         writeln!(stdout(), "> {question}")?;
-        let answer = session.send(question, &options, &mut |text| {
+        let answer = session.send(question, &options, &mut |text: &str| {
             let written = write!(stdout(), "{text}").and_then(|()| stdout().flush());
             match written {
                 Ok(()) => ControlFlow::Continue(()),

@@ -50,6 +50,12 @@ pub enum Error {
     /// The chat template failed.
     #[error(transparent)]
     Template(#[from] crate::template::TemplateError),
+    /// An answer cannot be held to a schema.
+    #[error(transparent)]
+    Schema(#[from] crate::constrain::SchemaError),
+    /// A tool cannot be declared.
+    #[error(transparent)]
+    Tool(#[from] crate::tools::ToolError),
     /// The engine or a session refused.
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),

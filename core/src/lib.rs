@@ -4,6 +4,8 @@
 #[cfg(feature = "std")]
 pub mod archive;
 #[cfg(feature = "std")]
+pub mod constrain;
+#[cfg(feature = "std")]
 pub mod engine;
 #[cfg(feature = "std")]
 mod error;
@@ -25,6 +27,8 @@ pub mod stop;
 pub mod template;
 #[cfg(feature = "std")]
 pub mod tokenizer;
+#[cfg(feature = "std")]
+pub mod tools;
 pub mod transformer;
 
 #[cfg(feature = "std")]

@@ -104,7 +104,7 @@ fn assert_session_allocates_nothing(file: &dyn Fn() -> ModelFile, threads: usize
         .filter_map(|seed| {
             session.reset();
             let (mut first, mut last) = (None, 0);
-            let answer = session.send("Tell me a story.", &everything(seed), &mut |_| {
+            let answer = session.send("Tell me a story.", &everything(seed), &mut |_: &str| {
                 last = allocations();
                 first.get_or_insert(last);
                 ControlFlow::Continue(())
@@ -138,5 +138,6 @@ fn everything(seed: u64) -> GenerateOptions {
         max_tokens: Some(80),
         stop: vec!["never said".into(), "nor \u{1f600} this".into()],
         cancel: Some(CancelToken::new()),
+        ..GenerateOptions::default()
     }
 }

@@ -123,7 +123,7 @@ fn chat(model: &Path) -> u64 {
     };
     let question = "Sum up what follows. ".repeat(350);
     let answer = session
-        .send(&question, &options, &mut |_| ControlFlow::Continue(()))
+        .send(&question, &options, &mut |_: &str| ControlFlow::Continue(()))
         .unwrap();
     assert!(answer.usage.generated_tokens > 0);
     assert!((1500..2048).contains(&session.cached_tokens().len()));

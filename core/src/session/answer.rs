@@ -1,5 +1,7 @@
 use super::CancelToken;
+use crate::constrain::Constraint;
 use crate::sampler::SamplerOptions;
+use crate::tools::ToolCall;
 use std::time::Duration;
 
 /// How an answer is made.
@@ -11,6 +13,8 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// What the answer has to be. Such an answer calls no tools.
+    pub constraint: Option<Constraint>,
     /// Stops the answer from another thread.
     pub cancel: Option<CancelToken>,
 }
@@ -18,8 +22,10 @@ pub struct GenerateOptions {
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended its turn.
+    /// The model ended its turn, or the answer is all that its [`Constraint`] asks for.
     EndOfTurn,
+    /// The model ended its turn with calls of tools ([`Answer::tool_calls`]) and waits for their results.
+    ToolCalls,
     /// One of the stop texts came.
     StopString,
     /// The answer has as many tokens as were allowed.
@@ -76,6 +82,10 @@ fn per_second(count: usize, time: Duration) -> f64 {
 pub struct Answer {
     /// All of its text.
     pub text: String,
+    /// What the model thought before, if it did.
+    pub thinking: Option<String>,
+    /// The tools that the model calls, in order.
+    pub tool_calls: Vec<ToolCall>,
     /// Why it ended.
     pub finish: FinishReason,
     /// What it took.

@@ -1,18 +1,13 @@
 //! Making an answer, token by token.
 
-use super::{Answer, CancelToken, FinishReason, GenerateOptions, Overflow, Session, Usage, common_prefix};
+use super::{Answer, CancelToken, FinishReason, GenerateOptions, Listener, Overflow, Session, Usage, common_prefix};
 use crate::Result;
 use crate::engine::EngineError;
 use crate::sampler::Sampler;
 use crate::stop::StopMatcher;
 use crate::template::{Message, Role};
 use crate::tokenizer::{Detokenizer, Special};
-use std::ops::ControlFlow;
 use std::time::Instant;
-
-/// Takes each piece of an answer's text; whole characters only, never empty. `Break` cancels the answer and is the
-/// listener's last call.
-pub type Listener<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
 
 /// Bytes of text reserved for a token, so that text does not grow while tokens are made.
 const TEXT_PER_TOKEN: usize = 16;
@@ -33,13 +28,30 @@ impl Session {
     /// [`EngineError::ContextOverflow`] as the session's [`Overflow`] says,
     /// [`SamplerError`](crate::sampler::SamplerError) for options out of range, [`EngineError::NotFinite`] if the
     /// model is broken.
-    pub fn send(&mut self, text: &str, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
-        let mut messages = self.messages.clone();
-        messages.push(Message::new(Role::User, text));
-        let answer = self.respond(&messages, options, listener)?;
+    pub fn send(&mut self, text: &str, options: &GenerateOptions, listener: &mut dyn Listener) -> Result<Answer> {
+        self.send_messages(vec![Message::new(Role::User, text)], options, listener)
+    }
+
+    /// As [`send`](Self::send), with messages of any role: for the results of tools, one message of [`Role::Tool`] for
+    /// each of [`Answer::tool_calls`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_messages(
+        &mut self,
+        messages: Vec<Message>,
+        options: &GenerateOptions,
+        listener: &mut dyn Listener,
+    ) -> Result<Answer> {
+        let said = [&self.messages[..], &messages].concat();
+        let answer = self.respond(&said, options, listener)?;
         if answer.usage.generated_tokens > 0 {
-            messages.push(Message::new(Role::Assistant, answer.text.clone()));
-            self.messages = messages;
+            self.messages = said;
+            self.messages.push(Message {
+                thinking: answer.thinking.clone(),
+                tool_calls: answer.tool_calls.clone(),
+                ..Message::new(Role::Assistant, answer.text.clone())
+            });
         }
         Ok(answer)
     }
@@ -53,7 +65,7 @@ impl Session {
         &mut self,
         messages: &[Message],
         options: &GenerateOptions,
-        listener: &mut Listener<'_>,
+        listener: &mut dyn Listener,
     ) -> Result<Answer> {
         let start = Instant::now();
         let prompt = self.fit(messages, options.max_tokens)?;
@@ -65,7 +77,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`send`](Self::send); a text that does not fit in the context is refused under every [`Overflow`].
-    pub fn complete(&mut self, text: &str, options: &GenerateOptions, listener: &mut Listener<'_>) -> Result<Answer> {
+    pub fn complete(&mut self, text: &str, options: &GenerateOptions, listener: &mut dyn Listener) -> Result<Answer> {
         let start = Instant::now();
         let tokens = self.engine.tokenizer().encode_with_bos(text, Special::Parse);
         self.generate(&Prompt { tokens, keep: 0 }, options, listener, start)
@@ -140,7 +152,7 @@ impl Session {
         &mut self,
         prompt: &Prompt,
         options: &GenerateOptions,
-        listener: &mut Listener<'_>,
+        listener: &mut dyn Listener,
         start: Instant,
     ) -> Result<Answer> {
         let mut sampler = Sampler::new(options.sampler.clone(), self.engine.config().vocab_size)?;
@@ -170,6 +182,8 @@ impl Session {
         }
         Ok(Answer {
             text: output.text,
+            thinking: None,
+            tool_calls: Vec::new(),
             finish,
             usage,
         })
@@ -181,7 +195,7 @@ impl Session {
         keep: usize,
         options: &GenerateOptions,
         sampler: &mut Sampler,
-        output: &mut Output<'_, '_>,
+        output: &mut Output<'_>,
         usage: &mut Usage,
         start: Instant,
     ) -> Result<FinishReason> {
@@ -250,8 +264,8 @@ impl Session {
 }
 
 /// From tokens to the listener: whole characters, stop texts held back.
-struct Output<'l, 'f> {
-    listener: &'l mut Listener<'f>,
+struct Output<'l> {
+    listener: &'l mut dyn Listener,
     /// The listener wants no more.
     is_closed: bool,
     detokenizer: Detokenizer,
@@ -263,8 +277,8 @@ struct Output<'l, 'f> {
     text: String,
 }
 
-impl<'l, 'f> Output<'l, 'f> {
-    fn new(session: &Session, options: &GenerateOptions, listener: &'l mut Listener<'f>) -> Self {
+impl<'l> Output<'l> {
+    fn new(session: &Session, options: &GenerateOptions, listener: &'l mut dyn Listener) -> Self {
         let tokens = options.max_tokens.unwrap_or(usize::MAX).min(session.context_length);
         Output {
             listener,
@@ -307,7 +321,7 @@ impl<'l, 'f> Output<'l, 'f> {
     fn show(&mut self) {
         if !self.ready.is_empty() {
             self.text.push_str(&self.ready);
-            self.is_closed = (self.listener)(&self.ready).is_break();
+            self.is_closed = self.listener.on_text(&self.ready).is_break();
             self.ready.clear();
         }
     }

@@ -3,15 +3,18 @@
 mod answer;
 mod cancel;
 mod generate;
+mod listener;
 mod tokens;
 
 pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
 pub use cancel::CancelToken;
+pub use listener::Listener;
 
 use crate::Result;
 use crate::engine::{Engine, EngineError};
 use crate::template::{Message, Role};
 use crate::tokenizer::Special;
+use crate::tools::ToolDeclaration;
 use crate::transformer::{KvCache, Runtime, workspace_len};
 use halfpi_kernels::Parallel;
 use halfpi_kernels::ops::{KvElement, KvLayout};
@@ -45,6 +48,11 @@ pub struct SessionOptions {
     pub overflow: Overflow,
     /// The system message; `None` leaves it to the template.
     pub system: Option<String>,
+    /// The tools that the model may call.
+    pub tools: Vec<ToolDeclaration>,
+    /// Whether the model thinks before it answers, for those that can do both ([`Answer::thinking`]); `None` leaves it
+    /// to the template.
+    pub thinking: Option<bool>,
 }
 
 /// A conversation on an [`Engine`].

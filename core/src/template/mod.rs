@@ -20,6 +20,7 @@ use minijinja::value::Value;
 use minijinja::{ErrorKind, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
 
+use crate::tools::ToolCall;
 use meter::{Meter, Stop};
 
 /// Longest accepted template source in bytes; the longest known ones (with tool calls) are about 30 KB.
@@ -69,6 +70,12 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// What the model thought before it said this. Templates leave it out, or out of all turns but the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// The tools that the model called. Their results follow, each in a message of [`Role::Tool`], in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 impl Message {
@@ -77,6 +84,8 @@ impl Message {
         Message {
             role,
             content: content.into(),
+            thinking: None,
+            tool_calls: Vec::new(),
         }
     }
 }

@@ -33,7 +33,7 @@ fn the_listener_can_break_off() {
     for breaks_at in [1, 2, 9] {
         let mut session = session(&engine);
         let mut pieces = Vec::new();
-        let answer = session.send("Hello", &greedy(40), &mut |piece| {
+        let answer = session.send("Hello", &greedy(40), &mut |piece: &str| {
             pieces.push(piece.to_owned());
             match pieces.len() == breaks_at {
                 true => ControlFlow::Break(()),
@@ -57,7 +57,7 @@ fn a_listener_that_broke_off_gets_nothing_that_was_held_back() {
     let engine = engine();
     let mut pieces = Vec::new();
     session(&engine)
-        .send("Hello", &greedy(40), &mut |piece| {
+        .send("Hello", &greedy(40), &mut |piece: &str| {
             pieces.push(piece.to_owned());
             ControlFlow::Continue(())
         })
@@ -72,7 +72,7 @@ fn a_listener_that_broke_off_gets_nothing_that_was_held_back() {
     };
     let expected = pieces[..index].concat() + &piece[..1];
     let mut shown = String::new();
-    let answer = session(&engine).send("Hello", &options, &mut |piece| {
+    let answer = session(&engine).send("Hello", &options, &mut |piece: &str| {
         assert!(shown.len() < expected.len(), "{piece:?} after the end");
         shown.push_str(piece);
         match shown.len() == expected.len() {
@@ -166,7 +166,7 @@ fn cancelled_by_another_thread_while_it_speaks() {
             cancel.cancel();
             done.send(()).unwrap();
         });
-        session.send("Hello", &options, &mut |_| {
+        session.send("Hello", &options, &mut |_: &str| {
             pieces += 1;
             if pieces == 5 {
                 ask.send(()).unwrap();
@@ -191,7 +191,7 @@ fn cancelled_while_the_context_slides() {
     let (cancel, options) = with_cancel(1000);
     let mut session = short_session(&engine, 64, Overflow::Slide);
     let mut answered = 0;
-    let answer = session.send("Hello", &options, &mut |_| {
+    let answer = session.send("Hello", &options, &mut |_: &str| {
         answered += 1;
         if answered == 150 {
             cancel.cancel();

@@ -73,7 +73,7 @@ pub fn seeded(seed: u64, max_tokens: usize) -> GenerateOptions {
 /// Asks, and checks that what was streamed is the answer.
 pub fn send(session: &mut Session, text: &str, options: &GenerateOptions) -> Answer {
     let mut streamed = String::new();
-    let answer = session.send(text, options, &mut |piece| {
+    let answer = session.send(text, options, &mut |piece: &str| {
         assert!(!piece.is_empty());
         streamed.push_str(piece);
         ControlFlow::Continue(())
@@ -85,7 +85,7 @@ pub fn send(session: &mut Session, text: &str, options: &GenerateOptions) -> Ans
 
 pub fn respond(session: &mut Session, messages: &[Message], options: &GenerateOptions) -> Answer {
     session
-        .respond(messages, options, &mut |_| ControlFlow::Continue(()))
+        .respond(messages, options, &mut |_: &str| ControlFlow::Continue(()))
         .unwrap()
 }
 

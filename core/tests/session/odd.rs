@@ -67,7 +67,7 @@ fn control_tokens_in_messages_are_text() {
     // A prompt of one's own may hold whatever it wants.
     let mut session = session(&engine);
     session
-        .complete(forged, &greedy(0), &mut |_| ControlFlow::Continue(()))
+        .complete(forged, &greedy(0), &mut |_: &str| ControlFlow::Continue(()))
         .unwrap();
     assert_eq!(control(session.cached_tokens()), 4);
 }
@@ -137,7 +137,7 @@ fn a_refusing_template_changes_nothing() {
     let mut session = session(&engine_of(&tiny(), options));
     send(&mut session, "Hello", &greedy(3));
     let messages = session.messages().to_vec();
-    let result = session.send("Again", &greedy(3), &mut |_| ControlFlow::Continue(()));
+    let result = session.send("Again", &greedy(3), &mut |_: &str| ControlFlow::Continue(()));
     assert!(matches!(result, Err(Error::Template(TemplateError::Refused { message })) if message == "enough"));
     assert_eq!(session.messages(), messages);
     assert!(matches!(
@@ -155,7 +155,7 @@ fn a_template_without_text_gives_nothing_to_answer() {
         ..one_thread()
     };
     let mut session = session(&engine_of(&tiny(), options));
-    let result = session.send("Hello", &greedy(3), &mut |_| ControlFlow::Continue(()));
+    let result = session.send("Hello", &greedy(3), &mut |_: &str| ControlFlow::Continue(()));
     assert!(matches!(result, Err(Error::Engine(EngineError::EmptyPrompt))));
     session.prewarm().unwrap();
 }
@@ -229,7 +229,7 @@ fn a_panicking_listener_leaves_the_conversation_as_it_was() {
     let messages = session.messages().to_vec();
     let panics = catch_unwind(AssertUnwindSafe(|| {
         session
-            .send("More", &greedy(5), &mut |_| panic!("on purpose"))
+            .send("More", &greedy(5), &mut |_: &str| panic!("on purpose"))
             .map(drop)
     }));
     assert!(panics.is_err());

@@ -13,7 +13,7 @@ fn stop_texts_are_found_across_tokens() {
     let engine = engine();
     let mut pieces = Vec::new();
     let whole = session(&engine)
-        .send("Hello", &seeded(3, 60), &mut |piece| {
+        .send("Hello", &seeded(3, 60), &mut |piece: &str| {
             pieces.push(piece.to_owned());
             ControlFlow::Continue(())
         })
@@ -215,7 +215,7 @@ fn options_out_of_range_are_refused() {
         },
         ..greedy(5)
     };
-    let result = session.send("Hello", &options, &mut |_| ControlFlow::Continue(()));
+    let result = session.send("Hello", &options, &mut |_: &str| ControlFlow::Continue(()));
     assert!(matches!(
         result,
         Err(Error::Sampler(SamplerError::OutOfRange {

@@ -11,7 +11,7 @@ const CONTEXT: usize = 128;
 const POLICIES: [Overflow; 3] = [Overflow::Error, Overflow::Slide, Overflow::Stop];
 
 fn try_send(session: &mut Session, text: &str, options: &GenerateOptions) -> Result<Answer, EngineError> {
-    match session.send(text, options, &mut |_| ControlFlow::Continue(())) {
+    match session.send(text, options, &mut |_: &str| ControlFlow::Continue(())) {
         Ok(answer) => Ok(answer),
         Err(Error::Engine(error)) => Err(error),
         Err(other) => panic!("{other:?}"),
@@ -77,7 +77,7 @@ fn completing_a_text_too_long_is_an_error() {
     let engine = engine();
     for policy in POLICIES {
         let mut session = short_session(&engine, CONTEXT, policy);
-        let result = session.complete(&LONG.repeat(3), &greedy(5), &mut |_| ControlFlow::Continue(()));
+        let result = session.complete(&LONG.repeat(3), &greedy(5), &mut |_: &str| ControlFlow::Continue(()));
         assert!(matches!(
             result,
             Err(Error::Engine(EngineError::ContextOverflow {
@@ -94,7 +94,7 @@ fn an_answer_too_long_is_an_error() {
     let mut session = short_session(&engine, CONTEXT, Overflow::Error);
     let messages = session.messages().to_vec();
     let mut streamed = String::new();
-    let result = session.send("Hello", &unlimited(), &mut |piece| {
+    let result = session.send("Hello", &unlimited(), &mut |piece: &str| {
         streamed.push_str(piece);
         ControlFlow::Continue(())
     });
@@ -266,7 +266,7 @@ fn the_smallest_contexts_end_too() {
             let mut session = short_session(&engine, context, policy);
             // No chat fits, but a letter does. (One after which the model does not end its turn.)
             assert_eq!(overflow(try_send(&mut session, "a", &greedy(4))).1, context);
-            let result = session.complete("f", &greedy(60), &mut |_| ControlFlow::Continue(()));
+            let result = session.complete("f", &greedy(60), &mut |_: &str| ControlFlow::Continue(()));
             match (policy, result) {
                 (Overflow::Error, Err(Error::Engine(EngineError::ContextOverflow { needed, .. }))) => {
                     assert_eq!(needed, context + 1);
@@ -301,7 +301,7 @@ fn odd_conversations_in_small_contexts_end() {
                 let messages: Vec<Message> = (0..count)
                     .map(|i| Message::new(roles[(pattern >> (2 * i)) as usize % 4], "ab".repeat(i as usize * 3)))
                     .collect();
-                let result = session.respond(&messages, &greedy(2), &mut |_| ControlFlow::Continue(()));
+                let result = session.respond(&messages, &greedy(2), &mut |_: &str| ControlFlow::Continue(()));
                 assert!(session.cached_tokens().len() <= context);
                 answers += usize::from(result.is_ok());
                 if let Err(error) = result {

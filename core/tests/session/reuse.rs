@@ -108,7 +108,7 @@ fn completing_continues_the_text() {
 
     let mut session = session(&engine);
     let answer = session
-        .complete(text, &greedy(30), &mut |_| ControlFlow::Continue(()))
+        .complete(text, &greedy(30), &mut |_: &str| ControlFlow::Continue(()))
         .unwrap();
     assert_eq!(answer.text, engine.tokenizer().decode(&chosen, false));
     assert_eq!(answer.usage.prompt_tokens, ids.len());
@@ -117,7 +117,7 @@ fn completing_continues_the_text() {
 
     // The same again is all cached but for the last token, whose scores are wanted.
     let again = session
-        .complete(text, &greedy(30), &mut |_| ControlFlow::Continue(()))
+        .complete(text, &greedy(30), &mut |_: &str| ControlFlow::Continue(()))
         .unwrap();
     assert_eq!((again.text, again.usage.cached_tokens), (answer.text, ids.len() - 1));
 }

@@ -57,5 +57,5 @@ fn generate(engine: &Engine) -> Result<Answer, Error> {
         ..GenerateOptions::default()
     };
     let mut session = engine.session(SessionOptions::default())?;
-    session.send("Hello", &options, &mut |_| ControlFlow::Continue(()))
+    session.send("Hello", &options, &mut |_: &str| ControlFlow::Continue(()))
 }
