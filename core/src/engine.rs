@@ -1,5 +1,6 @@
 //! A model that is ready to answer, shared by its sessions.
 
+use crate::constrain::{SchemaError, Vocabulary};
 use crate::gguf::{Gguf, ModelFile};
 use crate::model::{LoadOptions, LoadedModel, ModelError, Prepared};
 use crate::pool::Pool;
@@ -12,7 +13,7 @@ use halfpi_kernels::Backend;
 use halfpi_kernels::format::stock::I2sOrder;
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 /// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512vbmi`, `neon`,
@@ -135,6 +136,8 @@ struct Inner {
     model: LoadedModel,
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    /// Made for the first answer that has a constraint.
+    vocabulary: OnceLock<Result<Vocabulary, SchemaError>>,
     pool: Pool,
     backend: Backend,
     precision: Precision,
@@ -168,6 +171,7 @@ impl Engine {
             model: prepared.finish(file)?,
             tokenizer,
             template,
+            vocabulary: OnceLock::new(),
             pool,
             backend,
             precision: options.precision,
@@ -216,6 +220,11 @@ impl Engine {
     /// What packed weights are multiplied with.
     pub fn precision(&self) -> Precision {
         self.0.precision
+    }
+
+    pub(crate) fn vocabulary(&self) -> Result<&Vocabulary, SchemaError> {
+        let vocabulary = self.0.vocabulary.get_or_init(|| Vocabulary::new(&self.0.tokenizer));
+        vocabulary.as_ref().map_err(SchemaError::clone)
     }
 
     pub(crate) fn pool(&self) -> &Pool {

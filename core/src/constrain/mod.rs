@@ -7,10 +7,18 @@
 //!
 //! Built with the feature `structured`. Without it there are no constraints, only [`SchemaError::NotBuilt`].
 
+#[cfg(not(feature = "structured"))]
 mod absent;
 mod error;
+#[cfg(feature = "structured")]
+mod llg;
 
+#[cfg(not(feature = "structured"))]
 use absent as imp;
+#[cfg(feature = "structured")]
+use llg as imp;
+
+pub(crate) use imp::{Guide, Vocabulary};
 
 pub use error::SchemaError;
 
@@ -31,6 +39,11 @@ impl Constraint {
     /// [`SchemaError`]; a schema that takes too much to follow is found out only when it is used.
     pub fn json_schema(schema: &str) -> Result<Self, SchemaError> {
         imp::Grammar::json_schema(schema).map(Constraint)
+    }
+
+    /// An answer's way through it, from the beginning.
+    pub(crate) fn start(&self, vocabulary: &Vocabulary) -> Result<Guide, SchemaError> {
+        self.0.start(vocabulary)
     }
 }
 

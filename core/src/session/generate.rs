@@ -1,22 +1,33 @@
 //! Making an answer, token by token.
 
+use super::output::Output;
 use super::{Answer, CancelToken, FinishReason, GenerateOptions, Listener, Overflow, Session, Usage, common_prefix};
 use crate::Result;
+use crate::constrain::Guide;
 use crate::engine::EngineError;
 use crate::sampler::Sampler;
-use crate::stop::StopMatcher;
 use crate::template::{Message, Role};
-use crate::tokenizer::{Detokenizer, Special};
+use crate::tokenizer::Special;
 use std::time::Instant;
-
-/// Bytes of text reserved for a token, so that text does not grow while tokens are made.
-const TEXT_PER_TOKEN: usize = 16;
 
 /// What an answer begins from.
 struct Prompt {
     tokens: Vec<u32>,
     /// Leading tokens that sliding never forgets.
     keep: usize,
+}
+
+/// An answer under way.
+struct Turn<'a, 'l> {
+    options: &'a GenerateOptions,
+    /// As [`Prompt::keep`].
+    keep: usize,
+    sampler: Sampler,
+    guide: Option<Guide>,
+    output: Output<'l>,
+    usage: Usage,
+    /// When the caller asked.
+    start: Instant,
 }
 
 impl Session {
@@ -26,8 +37,9 @@ impl Session {
     /// # Errors
     /// [`TemplateError`](crate::template::TemplateError) if the template refuses the conversation,
     /// [`EngineError::ContextOverflow`] as the session's [`Overflow`] says,
-    /// [`SamplerError`](crate::sampler::SamplerError) for options out of range, [`EngineError::NotFinite`] if the
-    /// model is broken.
+    /// [`SamplerError`](crate::sampler::SamplerError) for options out of range,
+    /// [`SchemaError`](crate::constrain::SchemaError) where a constraint cannot be followed,
+    /// [`EngineError::NotFinite`] if the model is broken.
     pub fn send(&mut self, text: &str, options: &GenerateOptions, listener: &mut dyn Listener) -> Result<Answer> {
         self.send_messages(vec![Message::new(Role::User, text)], options, listener)
     }
@@ -159,52 +171,49 @@ impl Session {
         for &token in &prompt.tokens {
             sampler.accept(token);
         }
-        let mut output = Output::new(self, options, listener);
-        let mut usage = Usage {
-            prompt_tokens: prompt.tokens.len(),
-            seed: sampler.seed(),
-            ..Usage::default()
+        let guide = match &options.constraint {
+            Some(constraint) => Some(constraint.start(self.engine.vocabulary()?)?),
+            None => None,
+        };
+        let mut turn = Turn {
+            options,
+            keep: prompt.keep,
+            usage: Usage {
+                prompt_tokens: prompt.tokens.len(),
+                seed: sampler.seed(),
+                ..Usage::default()
+            },
+            sampler,
+            guide,
+            output: Output::new(self, options, listener),
+            start,
         };
 
         let reading_since = Instant::now();
         let reading = self.read(&prompt.tokens, options.cancel.as_ref())?;
-        usage.prefill = reading_since.elapsed();
-        usage.cached_tokens = reading.cached;
-        usage.prefill_tokens = reading.read;
+        turn.usage.prefill = reading_since.elapsed();
+        turn.usage.cached_tokens = reading.cached;
+        turn.usage.prefill_tokens = reading.read;
 
         let finish = match reading.cancelled {
             true => FinishReason::Cancelled,
-            false => self.speak(prompt.keep, options, &mut sampler, &mut output, &mut usage, start)?,
+            false => self.speak(&mut turn)?,
         };
-        let finish = output.finish(finish);
+        let mut usage = turn.usage;
         if usage.generated_tokens > 0 {
             usage.decode = start.elapsed() - usage.time_to_first_token;
         }
-        Ok(Answer {
-            text: output.text,
-            thinking: None,
-            tool_calls: Vec::new(),
-            finish,
-            usage,
-        })
+        Ok(turn.output.finish(finish, usage))
     }
 
     /// Chooses and shows tokens until something ends the answer.
-    fn speak(
-        &mut self,
-        keep: usize,
-        options: &GenerateOptions,
-        sampler: &mut Sampler,
-        output: &mut Output<'_>,
-        usage: &mut Usage,
-        start: Instant,
-    ) -> Result<FinishReason> {
-        let cancel = options.cancel.as_ref();
+    fn speak(&mut self, turn: &mut Turn<'_, '_>) -> Result<FinishReason> {
+        let cancel = turn.options.cancel.as_ref();
         // A sliding context alone would never end an answer.
-        let most = options.max_tokens.unwrap_or(self.context_length);
+        let most = turn.options.max_tokens.unwrap_or(self.context_length);
         let mut last = None;
         loop {
-            if usage.generated_tokens == most {
+            if turn.usage.generated_tokens == most {
                 return Ok(FinishReason::MaxTokens);
             }
             if cancel.is_some_and(CancelToken::is_cancelled) {
@@ -212,22 +221,33 @@ impl Session {
             }
             // The token chosen last joins the cache only now: the one that ends an answer never has to.
             if let Some(token) = last
-                && let Some(end) = self.append(keep, token, cancel)?
+                && let Some(end) = self.append(turn.keep, token, cancel)?
             {
                 return Ok(end);
             }
-            let token = sampler.sample(&mut self.logits);
-            sampler.accept(token);
-            last = Some(token);
-            usage.generated_tokens += 1;
-            if usage.generated_tokens == 1 {
-                usage.time_to_first_token = start.elapsed();
+            if let Some(guide) = &mut turn.guide {
+                guide.restrict(&mut self.logits)?;
             }
-            if self.engine.tokenizer().is_end_of_generation(token) {
+            let token = turn.sampler.sample(&mut self.logits);
+            turn.sampler.accept(token);
+            last = Some(token);
+            turn.usage.generated_tokens += 1;
+            if turn.usage.generated_tokens == 1 {
+                turn.usage.time_to_first_token = turn.start.elapsed();
+            }
+            let tokenizer = self.engine.tokenizer();
+            if tokenizer.is_end_of_generation(token) {
                 return Ok(FinishReason::EndOfTurn);
             }
-            if let Some(end) = output.push(self, token) {
+            let is_complete = match &mut turn.guide {
+                Some(guide) => guide.accept(tokenizer, token)?,
+                None => false,
+            };
+            if let Some(end) = turn.output.push(tokenizer, token) {
                 return Ok(end);
+            }
+            if is_complete {
+                return Ok(FinishReason::EndOfTurn);
             }
         }
     }
@@ -259,70 +279,6 @@ impl Session {
                 let reading = self.read(&tokens, cancel)?;
                 Ok(reading.cancelled.then_some(FinishReason::Cancelled))
             }
-        }
-    }
-}
-
-/// From tokens to the listener: whole characters, stop texts held back.
-struct Output<'l> {
-    listener: &'l mut dyn Listener,
-    /// The listener wants no more.
-    is_closed: bool,
-    detokenizer: Detokenizer,
-    stop: StopMatcher,
-    /// Text of the token at hand.
-    piece: String,
-    /// Text that may be shown.
-    ready: String,
-    text: String,
-}
-
-impl<'l> Output<'l> {
-    fn new(session: &Session, options: &GenerateOptions, listener: &'l mut dyn Listener) -> Self {
-        let tokens = options.max_tokens.unwrap_or(usize::MAX).min(session.context_length);
-        Output {
-            listener,
-            is_closed: false,
-            detokenizer: session.engine.tokenizer().decoder(),
-            stop: StopMatcher::new(options.stop.clone()),
-            piece: String::with_capacity(256),
-            ready: String::with_capacity(1024),
-            text: String::with_capacity(tokens * TEXT_PER_TOKEN),
-        }
-    }
-
-    /// Shows what a token adds. `Some` ends the answer.
-    fn push(&mut self, session: &Session, token: u32) -> Option<FinishReason> {
-        self.piece.clear();
-        self.detokenizer
-            .push(session.engine.tokenizer(), token, &mut self.piece);
-        let is_stopped = self.stop.push(&self.piece, &mut self.ready);
-        self.show();
-        match (is_stopped, self.is_closed) {
-            (true, _) => Some(FinishReason::StopString),
-            (false, true) => Some(FinishReason::Cancelled),
-            (false, false) => None,
-        }
-    }
-
-    /// Shows what was held back, which may complete a stop text.
-    fn finish(&mut self, finish: FinishReason) -> FinishReason {
-        if finish == FinishReason::StopString || self.is_closed {
-            return finish;
-        }
-        self.piece.clear();
-        self.detokenizer.finish(&mut self.piece);
-        let is_stopped = self.stop.push(&self.piece, &mut self.ready);
-        self.stop.finish(&mut self.ready);
-        self.show();
-        if is_stopped { FinishReason::StopString } else { finish }
-    }
-
-    fn show(&mut self) {
-        if !self.ready.is_empty() {
-            self.text.push_str(&self.ready);
-            self.is_closed = self.listener.on_text(&self.ready).is_break();
-            self.ready.clear();
         }
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod cancel;
 mod generate;
 mod listener;
+mod output;
 mod tokens;
 
 pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
