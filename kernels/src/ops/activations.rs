@@ -146,7 +146,7 @@ impl Int8RowsMut<'_> {
                 running_sums: &mut self.running_sums[groups],
             };
             // SAFETY: `out` holds the part, and `Backend` exists only for instruction sets that are present.
-            unsafe { (backend.kernels().quantize)(x, quantization != Quantization::Group, out) };
+            unsafe { (backend.kernels().floats.quantize)(x, quantization != Quantization::Group, out) };
         }
         Ok(Int8Rows {
             cols,

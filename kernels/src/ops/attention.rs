@@ -110,7 +110,7 @@ pub fn attention(
                 *query_slot = query(i);
             }
             let scores = shared.scores.add(thread * BLOCK * layout.positions);
-            (backend.kernels().attend)(&view, head, &queries[..all.len()], call.scale, scores);
+            (backend.kernels().floats.attend)(&view, head, &queries[..all.len()], call.scale, scores);
         }
     });
     Ok(())
@@ -123,11 +123,20 @@ pub fn attention(
 /// `positions`.
 #[inline(always)]
 pub(crate) unsafe fn attend<V: Simd>(cache: &KvView, head: usize, queries: &[Query], scale: f32, scores: *mut f32) {
-    // SAFETY: as this function's contract.
+    // SAFETY: as this function's contract; every query's scores are there before they are used.
     unsafe {
         match cache.layout.element {
-            KvElement::F16 => attend_all::<V, F16>(cache, head, queries, scale, scores),
-            KvElement::Int8 => attend_all::<V, Int8>(cache, head, queries, scale, scores),
+            KvElement::F16 => score_all::<V, F16>(cache, head, queries, scale, scores),
+            KvElement::Int8 => score_all::<V, Int8>(cache, head, queries, scale, scores),
+        }
+        let Some(last) = queries.last() else { return };
+        let mut inverse_sums = [0.0; BLOCK];
+        for (i, (query, inverse)) in queries.iter().zip(&mut inverse_sums).enumerate() {
+            *inverse = 1.0 / softmax::<V>(scores.add(i * cache.layout.positions), query.limit, last.limit);
+        }
+        match cache.layout.element {
+            KvElement::F16 => add_all::<V, F16>(cache, head, queries, &inverse_sums, scores),
+            KvElement::Int8 => add_all::<V, Int8>(cache, head, queries, &inverse_sums, scores),
         }
     }
 }
@@ -135,20 +144,36 @@ pub(crate) unsafe fn attend<V: Simd>(cache: &KvView, head: usize, queries: &[Que
 /// # Safety
 /// As [`attend`].
 #[inline(always)]
-unsafe fn attend_all<V: Simd, E: Element>(
+unsafe fn score_all<V: Simd, E: Element>(cache: &KvView, head: usize, queries: &[Query], scale: f32, scores: *mut f32) {
+    // SAFETY: as this function's contract.
+    unsafe {
+        match queries {
+            [a] => score_block::<V, E, 1>(cache, head, [a], scale, scores),
+            [a, b] => score_block::<V, E, 2>(cache, head, [a, b], scale, scores),
+            [a, b, c] => score_block::<V, E, 3>(cache, head, [a, b, c], scale, scores),
+            [a, b, c, d, ..] => score_block::<V, E, 4>(cache, head, [a, b, c, d], scale, scores),
+            [] => {}
+        }
+    }
+}
+
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+unsafe fn add_all<V: Simd, E: Element>(
     cache: &KvView,
     head: usize,
     queries: &[Query],
-    scale: f32,
-    scores: *mut f32,
+    inverse_sums: &[f32; BLOCK],
+    scores: *const f32,
 ) {
     // SAFETY: as this function's contract.
     unsafe {
-        match *queries {
-            [a] => attend_block::<V, E, 1>(cache, head, [a], scale, scores),
-            [a, b] => attend_block::<V, E, 2>(cache, head, [a, b], scale, scores),
-            [a, b, c] => attend_block::<V, E, 3>(cache, head, [a, b, c], scale, scores),
-            [a, b, c, d, ..] => attend_block::<V, E, 4>(cache, head, [a, b, c, d], scale, scores),
+        match queries {
+            [a] => add_block::<V, E, 1>(cache, head, [a], inverse_sums, scores),
+            [a, b] => add_block::<V, E, 2>(cache, head, [a, b], inverse_sums, scores),
+            [a, b, c] => add_block::<V, E, 3>(cache, head, [a, b, c], inverse_sums, scores),
+            [a, b, c, d, ..] => add_block::<V, E, 4>(cache, head, [a, b, c, d], inverse_sums, scores),
             [] => {}
         }
     }
@@ -213,13 +238,15 @@ impl Element for Int8 {
     }
 }
 
+/// The queries' products with every key that one of them sees.
+///
 /// # Safety
 /// As [`attend`].
 #[inline(always)]
-unsafe fn attend_block<V: Simd, E: Element, const Q: usize>(
+unsafe fn score_block<V: Simd, E: Element, const Q: usize>(
     cache: &KvView,
     head: usize,
-    queries: [Query; Q],
+    queries: [&Query; Q],
     scale: f32,
     scores: *mut f32,
 ) {
@@ -260,10 +287,27 @@ unsafe fn attend_block<V: Simd, E: Element, const Q: usize>(
             }
             tile += if both { 2 } else { 1 };
         }
-        let mut inverse_sums = [0.0; Q];
-        for (i, (query, inverse)) in queries.iter().zip(&mut inverse_sums).enumerate() {
-            *inverse = 1.0 / softmax::<V>(scores.add(i * positions), query.limit, limit);
-        }
+    }
+}
+
+/// The values that the queries see, weighed by their scores.
+///
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+unsafe fn add_block<V: Simd, E: Element, const Q: usize>(
+    cache: &KvView,
+    head: usize,
+    queries: [&Query; Q],
+    inverse_sums: &[f32; BLOCK],
+    scores: *const f32,
+) {
+    let KvLayout {
+        head_dim, positions, ..
+    } = cache.layout;
+    let limit = queries[Q - 1].limit;
+    // SAFETY: as `attend`'s contract; `limit` is the largest.
+    unsafe {
         let mut channel = 0;
         while channel < head_dim {
             let both = V::WIDE && channel + 16 < head_dim;
@@ -284,7 +328,7 @@ unsafe fn attend_block<V: Simd, E: Element, const Q: usize>(
                     }
                 }
             }
-            for (i, (query, inverse)) in queries.iter().zip(inverse_sums).enumerate() {
+            for (i, (query, &inverse)) in queries.iter().zip(inverse_sums).enumerate() {
                 first[i].mul(V::splat(inverse)).store(query.out.add(channel));
                 if both {
                     second[i].mul(V::splat(inverse)).store(query.out.add(channel + 16));

@@ -10,7 +10,7 @@ use crate::Backend;
 pub fn add(backend: Backend, x: &mut [f32], y: &[f32]) -> Result<(), OpError> {
     OpError::exact("add: y", x.len(), y.len())?;
     // SAFETY: the lengths are equal, and `Backend` exists only for instruction sets that are present.
-    unsafe { (backend.kernels().add)(x, y) };
+    unsafe { (backend.kernels().floats.add)(x, y) };
     Ok(())
 }
 
@@ -21,7 +21,7 @@ pub fn add(backend: Backend, x: &mut [f32], y: &[f32]) -> Result<(), OpError> {
 pub fn swiglu(backend: Backend, gate: &mut [f32], up: &[f32]) -> Result<(), OpError> {
     OpError::exact("swiglu: up", gate.len(), up.len())?;
     // SAFETY: as in `add`.
-    unsafe { (backend.kernels().swiglu)(gate, up) };
+    unsafe { (backend.kernels().floats.swiglu)(gate, up) };
     Ok(())
 }
 
@@ -32,7 +32,7 @@ pub fn swiglu(backend: Backend, gate: &mut [f32], up: &[f32]) -> Result<(), OpEr
 pub fn relu2_glu(backend: Backend, gate: &mut [f32], up: &[f32]) -> Result<(), OpError> {
     OpError::exact("relu2_glu: up", gate.len(), up.len())?;
     // SAFETY: as in `add`.
-    unsafe { (backend.kernels().relu2_glu)(gate, up) };
+    unsafe { (backend.kernels().floats.relu2_glu)(gate, up) };
     Ok(())
 }
 

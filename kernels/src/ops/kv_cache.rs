@@ -127,7 +127,7 @@ impl<'a> KvLayer<'a> {
         let view = self.view();
         for (i, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
             // SAFETY: head and position lie inside the cache; `&mut self` makes this the only writer.
-            unsafe { (backend.kernels().kv_store)(&view, i % heads, first + i / heads, k, v) };
+            unsafe { (backend.kernels().floats.kv_store)(&view, i % heads, first + i / heads, k, v) };
         }
         Ok(())
     }

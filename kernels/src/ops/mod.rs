@@ -25,6 +25,7 @@ pub use rope::{Rope, RopePairs, rope, rope_angles};
 
 pub(crate) use attention::Query;
 pub(crate) use kv_cache::KvView;
+pub(crate) use matmul::{Panels, Tile};
 
 /// The algorithms, written once over [`Simd`](crate::arch::simd::Simd).
 pub(crate) mod generic {
@@ -32,6 +33,6 @@ pub(crate) mod generic {
     pub(crate) use super::attention::attend;
     pub(crate) use super::elementwise::generic::{add, relu2_glu, swiglu};
     pub(crate) use super::kv_cache::kv_store;
-    pub(crate) use super::matmul::generic::{matmul, matmul_dense, matmul_f32, matvec};
+    pub(crate) use super::matmul::generic::{columns, complex_columns, expand, matmul_dense, matmul_f32, matvec};
     pub(crate) use super::norm::generic::rms_norm;
 }

@@ -48,7 +48,7 @@ fn norm_rows(
     }
     for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
         // SAFETY: all three are equally long, and `Backend` exists only for instruction sets that are present.
-        unsafe { (backend.kernels().rms_norm)(x, weight, channels, epsilon, out) };
+        unsafe { (backend.kernels().floats.rms_norm)(x, weight, channels, epsilon, out) };
     }
     Ok(())
 }

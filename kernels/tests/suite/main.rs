@@ -14,3 +14,4 @@ mod oracle;
 mod overflow;
 mod phase_pairs;
 mod products;
+mod tables;

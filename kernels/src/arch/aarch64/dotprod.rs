@@ -4,6 +4,7 @@
 //! that holds four groups, so activations are loaded once and never broadcast.
 
 use super::lanes::Lanes;
+use super::neon;
 use super::products::{Columns, IntegerProducts, Totals, ask_ahead};
 use super::unpack::{Step, bits, down, load_step};
 use crate::format::codes::planes::CODEBOOK2_BYTES;
@@ -18,8 +19,9 @@ crate::arch::kernels::kernels!(
     "neon-dotprod",
     Lanes<Sdot, Sdot>,
     features: ["neon", "dotprod"],
+    supported: supported,
     columns: 4,
-    supported: supported
+    floats: neon::KERNELS.floats
 );
 
 fn supported() -> bool {

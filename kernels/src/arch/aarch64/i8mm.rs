@@ -7,6 +7,7 @@
 
 use super::dotprod::Sdot;
 use super::lanes::Lanes;
+use super::neon;
 use super::products::{Columns, Totals};
 use super::unpack::Step;
 use core::arch::aarch64::*;
@@ -20,8 +21,9 @@ crate::arch::kernels::kernels!(
     "neon-i8mm",
     Lanes<Sdot, Smmla>,
     features: ["neon", "dotprod", "i8mm"],
+    supported: supported,
     columns: 4,
-    supported: supported
+    floats: neon::KERNELS.floats
 );
 
 fn supported() -> bool {

@@ -13,7 +13,7 @@ use core::arch::asm;
 #[derive(Clone, Copy)]
 pub(crate) struct Widening;
 
-crate::arch::kernels::kernels!("neon", Lanes<Widening, Widening>, features: ["neon"], columns: 2, supported: || true);
+crate::arch::kernels::kernels!("neon", Lanes<Widening, Widening>, features: ["neon"], supported: || true, columns: 2);
 
 /// 16 rows' sums, two registers for 4 rows, each of two rows: even and odd pairs of columns.
 type Pairs = [[int32x4_t; 2]; 4];

@@ -1,4 +1,6 @@
 //! The portable backend. It is the oracle: each method says in plain arithmetic what the others must equal.
+//!
+//! It needs no instruction set, so its longer methods may be functions of their own: that is less to compile.
 
 use super::products::Products;
 use super::simd::Simd;
@@ -8,7 +10,7 @@ use half::{bf16, f16};
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar([f32; 16]);
 
-super::kernels::kernels!("scalar", Scalar, features: [], columns: 4, supported: || true);
+super::kernels::kernels!("scalar", Scalar, features: [], supported: || true, columns: 1);
 
 /// Reads `bytes` at `from`.
 ///
@@ -63,7 +65,7 @@ impl Simd for Scalar {
         unsafe { to.cast::<[f32; 16]>().write_unaligned(self.0) }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_f16(from: *const u8) -> Self {
         // SAFETY: 32 bytes are there.
         let bytes = unsafe { read::<32>(from) };
@@ -72,7 +74,7 @@ impl Simd for Scalar {
         }))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_bf16(from: *const u8) -> Self {
         // SAFETY: 32 bytes are there.
         let bytes = unsafe { read::<32>(from) };
@@ -87,14 +89,14 @@ impl Simd for Scalar {
         Scalar(unsafe { read::<16>(from.cast()) }.map(|byte| f32::from(byte as i8)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store_f16(self, to: *mut u8) {
         let halves = self.0.map(|x| f16::from_f32(x).to_le_bytes());
         // SAFETY: room for 32 bytes is there.
         unsafe { to.cast::<[[u8; 2]; 16]>().write(halves) }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store_i8(self, to: *mut i8) {
         // SAFETY: room for 16 bytes is there.
         unsafe { to.cast::<[i8; 16]>().write(self.0.map(|x| x as i8)) }
@@ -152,7 +154,7 @@ impl Simd for Scalar {
 }
 
 impl Products for Scalar {
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn dot8(codes: *const u8, groups: usize, x: *const i8, _x_sum: i32) -> Self {
         let mut sums = [0i32; 16];
         for step in 0..groups * 8 {

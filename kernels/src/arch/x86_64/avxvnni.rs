@@ -2,7 +2,7 @@
 //!
 //! `vpdpbusd` multiplies unsigned bytes with signed ones and adds four columns to each 32-bit lane.
 
-use super::avx2::{Lanes, Multiply};
+use super::avx2::{self, Lanes, Multiply};
 use core::arch::x86_64::*;
 
 /// [`Multiply`] by `vpdpbusd`.
@@ -13,8 +13,9 @@ crate::arch::kernels::kernels!(
     "avxvnni",
     Lanes<Quads>,
     features: ["avx2", "f16c", "avxvnni"],
+    supported: supported,
     columns: 6,
-    supported: supported
+    floats: avx2::KERNELS.floats
 );
 
 fn supported() -> bool {

@@ -3,8 +3,9 @@
 //! With `W = a + ib`: `re y = a·re x + b·im x` and `im y = b·re x - a·im x`. Codes are 1, i, -1 or -i, so `a` and `b` are
 //! -1, 0 or 1, and those of either kind have a scale of their own.
 
-use super::prefill::{Panels, expand};
+use super::prefill::Panels;
 use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, runs};
+use crate::arch::Kernels;
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
 use crate::format::codes::Bounds;
 use crate::format::{GROUP, Packed};
@@ -66,32 +67,43 @@ pub(super) unsafe fn matvec<V: Products>(
 }
 
 /// # Safety
-/// As `matmul` in `Kernels`; `w` holds native complex codes.
+/// As [`prefill::matmul`](super::prefill::matmul); `w` holds native complex codes.
+pub(super) unsafe fn matmul(kernels: &Kernels, w: &Packed<'_>, x: &Int8Rows<'_>, units: Range<usize>, out: *mut f32) {
+    let half = w.groups() / 2;
+    let mut panels = [Panel::new(), Panel::new()];
+    for unit in units {
+        for first in (0..half).step_by(PANEL_GROUPS) {
+            let groups = first..half.min(first + PANEL_GROUPS);
+            // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
+            unsafe {
+                (kernels.codes.expand)(w, unit, 1, groups.clone(), &mut panels);
+                (kernels.panels.complex_columns)(w, unit, &panels, x, groups, out);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As the entry of this name in `Kernels`.
 #[inline(always)]
-pub(super) unsafe fn matmul<V: Products, const N: usize>(
+pub(crate) unsafe fn complex_columns<V: Products, const N: usize>(
     w: &Packed<'_>,
+    unit: usize,
+    panels: &Panels,
     x: &Int8Rows<'_>,
-    units: Range<usize>,
+    groups: Range<usize>,
     out: *mut f32,
 ) {
-    let (half, columns) = (w.groups() / 2, x.positions());
-    let mut panels = [Panel::new(), Panel::new()];
-    // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
+    let columns = x.positions();
+    let mut column = 0;
+    // SAFETY: as this function's contract.
     unsafe {
-        for unit in units {
-            for first in (0..half).step_by(PANEL_GROUPS) {
-                let groups = first..half.min(first + PANEL_GROUPS);
-                expand::<V>(w, unit, 1, groups.clone(), &mut panels);
-                let mut column = 0;
-                while column < columns {
-                    let groups = groups.clone();
-                    column += match columns - column {
-                        left if left >= N => block::<V, N>(w, &panels, x, groups, unit, column, out),
-                        2.. => block::<V, 2>(w, &panels, x, groups, unit, column, out),
-                        _ => block::<V, 1>(w, &panels, x, groups, unit, column, out),
-                    };
-                }
-            }
+        while column < columns {
+            let groups = groups.clone();
+            column += match columns - column {
+                left if left >= N => block::<V, N>(w, panels, x, groups, unit, column, out),
+                _ => block::<V, 1>(w, panels, x, groups, unit, column, out),
+            };
         }
     }
 }
@@ -99,7 +111,7 @@ pub(super) unsafe fn matmul<V: Products, const N: usize>(
 /// `N` columns from `column` on. Returns how many that are.
 ///
 /// # Safety
-/// As [`matmul`]; the panels hold the groups.
+/// As [`complex_columns`]; the panels hold the groups.
 #[inline(always)]
 unsafe fn block<V: Products, const N: usize>(
     w: &Packed<'_>,

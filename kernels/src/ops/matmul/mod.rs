@@ -10,8 +10,10 @@ mod prefill;
 mod scales;
 mod trits;
 
+pub(crate) use prefill::{Panels, Tile};
+
 use super::{Activations, OpError};
-use crate::format::{Matrix, TILE_ROWS};
+use crate::format::{Codes, Matrix, TILE_ROWS};
 use crate::{Backend, Parallel};
 use core::ops::Range;
 
@@ -115,12 +117,15 @@ unsafe fn run(backend: Backend, product: &Shared<'_>, x: &Activations<'_>, units
     // SAFETY: as this function's contract; `Backend` exists only for instruction sets that are present.
     unsafe {
         match (product.weight, &x.int8) {
-            (Matrix::Packed(w), Some(x)) if x.positions() == 1 => (kernels.matvec)(w, x, 0, units, product.out),
-            (Matrix::Packed(w), Some(x)) => (kernels.matmul)(w, x, units, product.out),
-            (Matrix::Packed(w), None) => (kernels.matmul_f32)(w, x.floats, units, product.out),
+            (Matrix::Packed(w), Some(x)) if x.positions() == 1 => (kernels.codes.matvec)(w, x, 0, units, product.out),
+            (Matrix::Packed(w), Some(x)) if w.codes() == Codes::PhaseComplex => {
+                complex::matmul(kernels, w, x, units, product.out);
+            }
+            (Matrix::Packed(w), Some(x)) => prefill::matmul(kernels, w, x, units, product.out),
+            (Matrix::Packed(w), None) => (kernels.floats.matmul_f32)(w, x.floats, units, product.out),
             (Matrix::Dense(w), _) => {
                 let rows = units.start * TILE_ROWS..w.rows().min(units.end * TILE_ROWS);
-                (kernels.matmul_dense)(w, x.floats, rows, product.out);
+                (kernels.floats.matmul_dense)(w, x.floats, rows, product.out);
             }
         }
     }
@@ -128,11 +133,13 @@ unsafe fn run(backend: Backend, product: &Shared<'_>, x: &Activations<'_>, units
 
 /// The inner loops.
 pub(crate) mod generic {
+    pub(crate) use super::complex::complex_columns;
     pub(crate) use super::dense::matmul_dense;
     pub(crate) use super::float::matmul_f32;
+    pub(crate) use super::prefill::{columns, expand};
 
     use super::codes::{Axis, Bits2, Bits4, Bits5, Bits6, Bits8, Phases};
-    use super::{complex, groups, pairs, prefill, trits};
+    use super::{complex, groups, pairs, trits};
     use crate::arch::products::Products;
     use crate::format::codes::Table;
     use crate::format::{Codes, Packed};
@@ -163,25 +170,6 @@ pub(crate) mod generic {
                 Codes::PhasePair { stages: 1 } => pairs::matvec::<V, 1>(w, x, column, units, out),
                 Codes::PhasePair { .. } => pairs::matvec::<V, 2>(w, x, column, units, out),
                 Codes::PhaseComplex => complex::matvec::<V>(w, x, column, units, out),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As the entry of this name in `Kernels`.
-    #[inline(always)]
-    pub(crate) unsafe fn matmul<V: Products, const N: usize>(
-        w: &Packed<'_>,
-        x: &Int8Rows<'_>,
-        units: Range<usize>,
-        out: *mut f32,
-    ) {
-        // SAFETY: as this function's contract.
-        unsafe {
-            if w.codes() == Codes::PhaseComplex {
-                complex::matmul::<V, N>(w, x, units, out);
-            } else {
-                prefill::matmul::<V, N>(w, x, units, out);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Many columns: codes become panels of 8-bit values, which stay in the first-level cache while all columns pass.
 
 use super::scales::{PANEL_GROUPS, Scales, Spans, load_rows, panel_groups, runs};
+use crate::arch::Kernels;
 use crate::arch::products::{GROUP_BYTES, Panel, Products};
 use crate::format::codes::{Bounds, Table, trits};
 use crate::format::{Codes, GROUP, Packed, TILE_ROWS};
@@ -8,56 +9,47 @@ use crate::ops::Int8Rows;
 use core::ops::Range;
 
 /// Panels of two row tiles (of native complex weights: of the real and the imaginary parts of one).
-pub(super) type Panels = [Panel<PANEL_GROUPS>; 2];
+pub(crate) type Panels = [Panel<PANEL_GROUPS>; 2];
 
 /// # Safety
-/// As the entry of this name in `Kernels`; `w` does not hold native complex codes.
-#[inline(always)]
-pub(super) unsafe fn matmul<V: Products, const N: usize>(
-    w: &Packed<'_>,
-    x: &Int8Rows<'_>,
-    units: Range<usize>,
-    out: *mut f32,
-) {
+/// `kernels`' instruction set is present; `w` does not hold native complex codes; `out` has the rows of every column, and
+/// nobody else writes to those of these units.
+pub(super) unsafe fn matmul(kernels: &Kernels, w: &Packed<'_>, x: &Int8Rows<'_>, units: Range<usize>, out: *mut f32) {
     let mut panels = [Panel::new(), Panel::new()];
     // Two tiles at a time: they are of one unit, or of two.
     let tiles_of_unit = w.layout().unit_rows() / TILE_ROWS;
     let units_at_once = 2 / tiles_of_unit;
     let (steps, bounds) = (panel_groups(&w.codes()), w.codes().bounds());
-    // SAFETY: a `Packed`'s parts are as long as its shape says; `out` has the rows of every column.
-    unsafe {
-        let mut unit = units.start;
-        while unit < units.end {
-            let some = units_at_once.min(units.end - unit);
-            let first_tile = unit * tiles_of_unit;
-            let rows = if tiles_of_unit == 2 {
-                runs(w, unit)
-            } else {
-                [runs(w, unit)[0], if some == 2 { runs(w, unit + 1)[0] } else { (0, 0) }]
+    let mut unit = units.start;
+    while unit < units.end {
+        let some = units_at_once.min(units.end - unit);
+        let first_tile = unit * tiles_of_unit;
+        let rows = if tiles_of_unit == 2 {
+            runs(w, unit)
+        } else {
+            [runs(w, unit)[0], if some == 2 { runs(w, unit + 1)[0] } else { (0, 0) }]
+        };
+        for first in (0..w.groups()).step_by(steps) {
+            let groups = first..w.groups().min(first + steps);
+            // SAFETY: a `Packed`'s parts are as long as its shape says; the units are there, and panels have room for so
+            // many groups.
+            unsafe { (kernels.codes.expand)(w, unit, some, groups.clone(), &mut panels) };
+            let tile = |i: usize| Tile {
+                panel: panels[i].0.as_ptr().cast(),
+                bounds,
+                scales: Scales::of(w, first_tile + i),
+                rows: rows[i],
             };
-            for first in (0..w.groups()).step_by(steps) {
-                let groups = first..w.groups().min(first + steps);
-                expand::<V>(w, unit, some, groups.clone(), &mut panels);
-                for unit in unit..unit + some {
-                    prefetch::<V>(w, unit, groups.end..groups.end + steps);
-                }
-                let tile = |i: usize| Tile {
-                    panel: panels[i].0.as_ptr().cast(),
-                    bounds,
-                    scales: Scales::of(w, first_tile + i),
-                    rows: rows[i],
-                };
+            // SAFETY: the panels hold the groups, and `out` is as this function's contract says.
+            unsafe {
                 if rows[1].1 == 0 {
-                    columns::<V, 1, N>(w, [tile(0)], x, groups, out);
-                } else if V::TWO {
-                    columns::<V, 2, N>(w, [tile(0), tile(1)], x, groups, out);
+                    (kernels.panels.columns)(w, &[tile(0)], x, groups, out);
                 } else {
-                    columns::<V, 1, N>(w, [tile(0)], x, groups.clone(), out);
-                    columns::<V, 1, N>(w, [tile(1)], x, groups, out);
+                    (kernels.panels.columns)(w, &[tile(0), tile(1)], x, groups, out);
                 }
             }
-            unit += some;
         }
+        unit += some;
     }
 }
 
@@ -75,19 +67,20 @@ unsafe fn prefetch<V: Products>(w: &Packed<'_>, unit: usize, groups: Range<usize
     }
 }
 
-/// Fills a panel with some groups of each of `count` units, or both with those of one unit whose codes belong to pairs
-/// of tiles.
-///
 /// # Safety
-/// `V`'s instruction set is present, `w` has the units and groups, and a panel has room for the groups.
+/// As the entry of this name in `Kernels`.
 #[inline(always)]
-pub(super) unsafe fn expand<V: Products>(
+pub(crate) unsafe fn expand<V: Products>(
     w: &Packed<'_>,
     unit: usize,
     count: usize,
     groups: Range<usize>,
     panels: &mut Panels,
 ) {
+    for unit in unit..unit + count {
+        // SAFETY: as this function's contract.
+        unsafe { prefetch::<V>(w, unit, groups.end..groups.end + groups.len()) };
+    }
     let [upper, lower] = panels;
     // SAFETY: as this function's contract.
     unsafe {
@@ -145,7 +138,7 @@ pub(super) unsafe fn expand<V: Products>(
 
 /// 16 rows: some groups of their weights, how large those are, their scales, and which rows they are.
 #[derive(Clone, Copy)]
-struct Tile {
+pub(crate) struct Tile {
     panel: *const u8,
     bounds: Bounds,
     scales: Scales,
@@ -153,12 +146,33 @@ struct Tile {
     rows: (usize, usize),
 }
 
-/// Adds the products of panels that hold `groups` to every column's results.
-///
 /// # Safety
-/// As [`matmul`]; the tiles are as their fields say.
+/// As the entry of this name in `Kernels`.
 #[inline(always)]
-unsafe fn columns<V: Products, const T: usize, const N: usize>(
+pub(crate) unsafe fn columns<V: Products, const N: usize>(
+    w: &Packed<'_>,
+    tiles: &[Tile],
+    x: &Int8Rows<'_>,
+    groups: Range<usize>,
+    out: *mut f32,
+) {
+    // SAFETY: as this function's contract.
+    unsafe {
+        match tiles {
+            &[first, second] if V::TWO => tile_columns::<V, 2, N>(w, [first, second], x, groups, out),
+            _ => {
+                for &tile in tiles {
+                    tile_columns::<V, 1, N>(w, [tile], x, groups.clone(), out);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`columns`].
+#[inline(always)]
+unsafe fn tile_columns<V: Products, const T: usize, const N: usize>(
     w: &Packed<'_>,
     tiles: [Tile; T],
     x: &Int8Rows<'_>,
@@ -173,8 +187,7 @@ unsafe fn columns<V: Products, const T: usize, const N: usize>(
             let groups = groups.clone();
             column += match columns - column {
                 left if left >= N => block::<V, T, N>(w, &tiles, x, groups, column, out),
-                4.. => block::<V, T, 4>(w, &tiles, x, groups, column, out),
-                2.. => block::<V, T, 2>(w, &tiles, x, groups, column, out),
+                4.. if N > 4 => block::<V, T, 4>(w, &tiles, x, groups, column, out),
                 _ => block::<V, T, 1>(w, &tiles, x, groups, column, out),
             }
         }

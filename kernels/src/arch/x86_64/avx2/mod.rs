@@ -25,8 +25,8 @@ crate::arch::kernels::kernels!(
     "avx2",
     Lanes<Pairs>,
     features: ["avx2", "f16c"],
-    columns: 6,
-    supported: supported
+    supported: supported,
+    columns: 6
 );
 
 fn supported() -> bool {

@@ -80,11 +80,6 @@ unsafe fn blocks<const STAGES: usize>(codes: __m256i) -> [[__m256i; 4]; 2] {
     }
 }
 
-/// The least weight of a pair.
-const fn least(stages: usize) -> i8 {
-    if stages == 1 { -2 } else { -6 }
-}
-
 /// The upper 16 rows, and the lower ones.
 #[inline(always)]
 pub(super) unsafe fn dot_pair<M: Multiply, const STAGES: usize>(
@@ -120,7 +115,7 @@ pub(super) unsafe fn dot_pair<M: Multiply, const STAGES: usize>(
                 lower.widen();
             }
         }
-        let least = const { least(STAGES) };
+        let least = Bounds::pairs(STAGES as u8).least;
         [
             restore(upper.finish(), least, x_sum),
             restore(lower.finish(), least, x_sum),

@@ -16,8 +16,8 @@ pub(crate) mod vnni {
         "avx512vnni",
         super::Avx512<false>,
         features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"],
-        columns: 8,
-        supported: supported
+        supported: supported,
+        columns: 8
     );
 
     pub(super) fn supported() -> bool {
@@ -47,8 +47,9 @@ pub(crate) mod vbmi {
         "avx512vbmi",
         super::Avx512<true>,
         features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512vbmi"],
-        columns: 8,
-        supported: supported
+        supported: supported,
+        panels: super::vnni::KERNELS.panels,
+        floats: super::vnni::KERNELS.floats
     );
 
     fn supported() -> bool {
