@@ -4,7 +4,7 @@ use crate::CallbackError;
 use crate::HalfpiError;
 use crate::listener::guarded;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
@@ -43,7 +43,7 @@ pub fn set_log_sink(level: LogLevel, sink: Option<Arc<dyn LogSink>>) -> Result<(
         (_, LogLevel::Trace) => LevelFilter::Trace,
     };
     // The logger of a process is set once.
-    static SET: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    static SET: OnceLock<bool> = OnceLock::new();
     if !SET.get_or_init(|| log::set_logger(&LOGGER).is_ok()) {
         return Err(HalfpiError::option("sink", "this program has a logger of its own"));
     }

@@ -35,6 +35,11 @@ impl Context {
         Ok(Self { root, cache, ci })
     }
 
+    /// Where cargo puts what it builds.
+    pub fn target(&self) -> PathBuf {
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), |directory| self.root.join(directory))
+    }
+
     /// `cargo ARGS…` in the workspace, with the same toolchain that runs this program.
     pub fn cargo<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,12 +1,14 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod apt;
+mod bindings;
 mod context;
 mod cross;
 mod demo;
 mod fuzz;
 mod model;
 mod outcome;
+mod size;
 mod steps;
 mod test;
 
@@ -26,6 +28,9 @@ Commands:
                      Every option goes to `halfpi chat`
   test [STEP…]       install or check what the tests need and run every test, or the named steps
   test --list        name the steps
+  bindings LANGUAGE [--out-dir DIRECTORY]
+                     write the kotlin or swift code that uniffi makes for halfpi-ffi [target/bindings/LANGUAGE]
+  size               print the size of the library that apps ship, by feature
   model              print the path of the demo model, getting it first if it is not there
 
 Environment:
@@ -56,8 +61,16 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
         }
         // `demo --help` is answered by `halfpi chat` itself, which knows its options.
         Some("demo") => match demo::run(&Context::new()?, rest)? {},
-        Some("test" | "model") if wants_help(rest) => run(None, &[]),
+        Some("test" | "model" | "bindings" | "size") if wants_help(rest) => run(None, &[]),
         Some("test") => test::run(&Context::new()?, rest),
+        Some("bindings") => {
+            bindings::write(&Context::new()?, rest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("size") => {
+            size::report(&Context::new()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some("model") => {
             println!("{}", model::path(&Context::new()?)?.display());
             Ok(ExitCode::SUCCESS)

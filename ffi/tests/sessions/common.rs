@@ -8,7 +8,7 @@ use halfpi_ffi::{
 };
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 /// A random model's file, which goes away with this value.
 pub struct ModelPath(PathBuf);
@@ -22,10 +22,12 @@ impl ModelPath {
         ModelPath(path)
     }
 
+    pub fn path(&self) -> String {
+        self.0.to_str().unwrap().to_owned()
+    }
+
     pub fn source(&self) -> ModelSource {
-        ModelSource::Path {
-            path: self.0.to_str().unwrap().to_owned(),
-        }
+        ModelSource::Path { path: self.path() }
     }
 
     pub fn load(&self) -> Arc<Engine> {
@@ -131,4 +133,58 @@ pub fn tokens(max_tokens: u32) -> GenerationOptions {
         seed: Some(7),
         ..GenerationOptions::default()
     }
+}
+
+/// Holds the engine's thread in its first call until it is let go.
+pub struct Gate {
+    arrived: mpsc::Sender<()>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+/// The test's side of a [`Gate`].
+pub struct Keeper {
+    arrived: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+impl Gate {
+    pub fn new() -> (Self, Keeper) {
+        let (arrived, arrival) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let gate = Gate {
+            arrived,
+            go: Mutex::new(gone),
+        };
+        (gate, Keeper { arrived: arrival, go })
+    }
+
+    /// Waits; from the moment that the keeper opens, no longer.
+    pub fn pass(&self) {
+        let _ = self.arrived.send(());
+        let _ = self.go.lock().unwrap().recv();
+    }
+}
+
+impl Keeper {
+    /// Waits until somebody stands at the gate.
+    pub fn wait(&self) {
+        self.arrived.recv().unwrap();
+    }
+
+    /// Lets everybody through.
+    pub fn open(self) {
+        drop(self.go);
+    }
+}
+
+/// A listener that stands at a gate with its first piece of text.
+pub fn gated() -> (Arc<Ears>, Keeper) {
+    let (gate, keeper) = Gate::new();
+    let ears = Ears::with(move |told| {
+        if matches!(told, Told::Text(_)) {
+            gate.pass();
+        }
+        Ok(())
+    });
+    (ears, keeper)
 }

@@ -1,4 +1,9 @@
 //! Sessions as an app uses them, on random models.
 
-mod basics;
+mod answers;
+mod bad_input;
+mod cancel;
+mod close;
 mod common;
+mod listeners;
+mod parallel;

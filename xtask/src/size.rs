@@ -1,0 +1,80 @@
+//! `cargo xtask size`: what the library that apps ship weighs, with and without each of its features.
+
+use std::fs;
+
+use crate::apt;
+use crate::context::Context;
+use crate::cross::{self, AARCH64_LINUX};
+use crate::outcome::{Outcome, run};
+
+/// The features of halfpi-ffi. The table has a line without any, one for each alone, and one with all.
+const FEATURES: [&str; 1] = ["structured"];
+
+/// Builds the library stripped, as it ships, for 64-bit Arm and for this machine, and prints a Markdown table.
+pub fn report(context: &Context) -> Outcome {
+    let all = FEATURES.join(",");
+    let mut sets = vec![("none", "")];
+    sets.extend(FEATURES.map(|feature| (feature, feature)));
+    if FEATURES.len() > 1 {
+        sets.push(("all", &all));
+    }
+    let mut lines = Vec::new();
+    for (name, features) in sets {
+        let (arm, host) = (arm_bytes(context, features)?, host_bytes(context, features)?);
+        lines.push(format!("| {name} | {} | {} |", kilobytes(arm), kilobytes(host)));
+    }
+    println!(
+        "| features | aarch64, kB | {}, kB |\n|---|---:|---:|",
+        std::env::consts::ARCH
+    );
+    println!("{}", lines.join("\n"));
+    Ok(())
+}
+
+fn arm_bytes(context: &Context, features: &str) -> Outcome<u64> {
+    apt::require(&[
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
+    ])?;
+    let mut build = cross::cargo(context, &AARCH64_LINUX, BUILD)?;
+    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    run(build.args(["--features", features]))?;
+    bytes(context, &format!("{}/mobile/libhalfpi_ffi.so", AARCH64_LINUX.triple))
+}
+
+fn host_bytes(context: &Context, features: &str) -> Outcome<u64> {
+    run(context.cargo(BUILD).args(["--features", features]))?;
+    bytes(
+        context,
+        &format!(
+            "mobile/{}halfpi_ffi{}",
+            std::env::consts::DLL_PREFIX,
+            std::env::consts::DLL_SUFFIX
+        ),
+    )
+}
+
+/// Only the shared library: the static one and the Rust one would be made as well.
+const BUILD: [&str; 9] = [
+    "rustc",
+    "--package",
+    "halfpi-ffi",
+    "--lib",
+    "--crate-type",
+    "cdylib",
+    "--profile",
+    "mobile",
+    "--no-default-features",
+];
+
+fn bytes(context: &Context, library: &str) -> Outcome<u64> {
+    let path = context.target().join(library);
+    Ok(fs::metadata(&path)
+        .map_err(|e| format!("{}: {e}", path.display()))?
+        .len())
+}
+
+/// Thousands, as downloads are counted.
+fn kilobytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1000)
+}
