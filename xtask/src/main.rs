@@ -6,6 +6,7 @@ mod context;
 mod cross;
 mod demo;
 mod fuzz;
+mod kotlin;
 mod model;
 mod outcome;
 mod size;

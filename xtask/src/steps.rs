@@ -10,6 +10,7 @@ use crate::context::{Context, find_program};
 use crate::cross::{self, AARCH64_BARE, AARCH64_LINUX};
 use crate::demo;
 use crate::fuzz;
+use crate::kotlin;
 use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
 
@@ -50,6 +51,11 @@ pub fn all(context: &Context) -> Vec<Step> {
         "report",
         "the report of `halfpi pack` in a real browser",
         Box::new(report),
+    );
+    step(
+        "kotlin",
+        "the Kotlin library and its sample app on a JVM, with the demo model",
+        Box::new(|context| kotlin::test(context, &test_model(context)?)),
     );
     for (backend, is_supported) in backends() {
         let name = format!("backend:{backend}");

@@ -1,0 +1,103 @@
+package dev.halfpi
+
+import dev.halfpi.ffi.LoadListener
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.isActive
+import kotlinx.coroutines.withContext
+import kotlin.coroutines.CoroutineContext
+import dev.halfpi.ffi.Engine as FfiEngine
+
+/**
+ * A loaded model: heavy, made once, shared by any number of sessions and threads.
+ *
+ * Answers of all sessions are made one after the other, first come first served. Nothing here blocks the calling
+ * thread, except that [close] waits for the token that is being made.
+ */
+class Engine private constructor(private val ffi: FfiEngine) : AutoCloseable {
+    /** What the model file says about itself. */
+    val info: ModelInfo by lazy { native { ffi.info().toApi() } }
+
+    /** The kernels in use. */
+    val backend: String get() = native { ffi.backend() }
+
+    /** How many threads compute. */
+    val threads: Int get() = native { ffi.threads().toInt() }
+
+    /**
+     * A conversation with a memory of its own.
+     *
+     * @throws HalfpiException.OutOfMemory if its cache does not fit any more.
+     */
+    suspend fun session(config: SessionConfig = SessionConfig()): Session =
+        opening({ ffi.session(config.toFfi()) }, { Session(it) }, { it.destroy() })
+
+    /** How many tokens [text] is, without a template. */
+    suspend fun tokenCount(text: String): Int = withContext(Dispatchers.Default) {
+        native { ffi.tokenCount(text).toInt() }
+    }
+
+    /** Cancels what runs and frees the model. All sessions are [HalfpiException.Closed] then. Closing again does nothing. */
+    override fun close() {
+        ffi.shutdown()
+    }
+
+    companion object {
+        /**
+         * Loads a model. Cancelling the coroutine stops it.
+         *
+         * @param onProgress is told how much is done, from 0 to 1, on a background thread. What it throws ends the
+         * loading and is thrown here.
+         * @throws HalfpiException if the model cannot be loaded; nothing of it stays in memory then.
+         */
+        suspend fun load(
+            source: ModelSource,
+            config: EngineConfig = EngineConfig(),
+            onProgress: (Double) -> Unit = {},
+        ): Engine = opening(
+            { context ->
+                val listener = Progress(context, onProgress)
+                try {
+                    FfiEngine.load(source.toFfi(), config.toFfi(), listener)
+                } catch (e: dev.halfpi.ffi.HalfpiException) {
+                    throw listener.thrown ?: e
+                }
+            },
+            { Engine(it) },
+            { it.shutdown() },
+        )
+    }
+}
+
+private class Progress(private val context: CoroutineContext, private val tell: (Double) -> Unit) : LoadListener {
+    /** What the app's callback threw: it goes around the native library. */
+    var thrown: Throwable? = null
+        private set
+
+    override fun onProgress(fraction: Double): Boolean {
+        if (thrown == null) runCatching { tell(fraction) }.onFailure { thrown = it }
+        return thrown == null && context.isActive
+    }
+}
+
+/** Makes a native object in the background; if the coroutine is cancelled by then, nobody else will free it. */
+internal suspend fun <F : Any, A> opening(
+    open: (CoroutineContext) -> F,
+    wrap: (F) -> A,
+    discard: (F) -> Unit,
+): A {
+    var opened: F? = null
+    try {
+        withContext(Dispatchers.IO) { native { opened = open(coroutineContext) } }
+    } catch (e: CancellationException) {
+        opened?.let(discard)
+        throw e
+    } catch (e: HalfpiException.Cancelled) {
+        // That was us, because the coroutine is cancelled.
+        currentCoroutineContext().ensureActive()
+        throw e
+    }
+    return wrap(checkNotNull(opened))
+}

@@ -1,0 +1,96 @@
+package dev.halfpi
+
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.async
+import kotlinx.coroutines.delay
+import kotlinx.coroutines.job
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.assertThrows
+
+class EngineTest {
+    private val tiny = ModelSource.file(TestModels.tiny)
+
+    @Test
+    fun `a file is inspected without being loaded`() = blocking {
+        val info = ModelInfo.inspect(tiny)
+        assertEquals("llama", info.architecture)
+        assertEquals(TestModels.tiny.length(), info.fileBytes)
+        assertTrue(info.hasChatTemplate)
+        assertTrue(info.parameters > 0 && info.layers > 0 && info.vocabularySize > 256, "$info")
+    }
+
+    @Test
+    fun `the memory needed is known before loading and grows with the context`() = blocking {
+        val short = MemoryNeeded.of(tiny, session = SessionConfig(contextLength = 64))
+        val long = MemoryNeeded.of(tiny, session = SessionConfig(contextLength = 128))
+        assertEquals(short.weights, long.weights)
+        assertTrue(long.session > short.session, "$short $long")
+        assertTrue(short.total >= short.heap + short.session, "$short")
+    }
+
+    @Test
+    fun `loading tells its progress`() = blocking {
+        val told = mutableListOf<Double>()
+        Engine.load(tiny, onProgress = told::add).use {
+            assertEquals(TestModels.tiny.length(), it.info.fileBytes)
+        }
+        assertEquals(1.0, told.last())
+        assertEquals(told.sorted(), told)
+    }
+
+    @Test
+    fun `cancelling stops loading`() = blocking {
+        val loading = async(Dispatchers.Default) {
+            val self: Job = coroutineContext.job
+            Engine.load(tiny, onProgress = { self.cancel() })
+        }
+        assertThrows<CancellationException> { blocking { loading.await() } }
+        assertTrue(loading.isCancelled)
+    }
+
+    @Test
+    fun `what the progress callback throws ends the loading`() {
+        class Mine : Exception()
+        assertThrows<Mine> { blocking { Engine.load(tiny, onProgress = { throw Mine() }) } }
+    }
+
+    @Test
+    fun `threads and backend can be chosen`() = blocking {
+        assertTrue("scalar" in Halfpi.backends)
+        Engine.load(tiny, EngineConfig(threads = 2, backend = "scalar")).use {
+            assertEquals("scalar", it.backend)
+            assertEquals(2, it.threads)
+            assertTrue(it.tokenCount("the way they look") > 0)
+        }
+    }
+
+    @Test
+    fun `messages of the library reach the log`() {
+        val lines = mutableListOf<String>()
+        Halfpi.setLogSink(LogLevel.Trace) { _, _, message -> synchronized(lines) { lines += message } }
+        try {
+            withTiny { it.session().respond("Hi", tokens(2)) }
+        } finally {
+            Halfpi.setLogSink(LogLevel.Error, null)
+        }
+        assertTrue(lines.isNotEmpty())
+        assertTrue(Halfpi.version.matches(Regex("\\d+\\.\\d+\\.\\d+.*")), Halfpi.version)
+    }
+
+    @Test
+    fun `an engine can be closed twice and while it answers`() = withTiny { engine ->
+        val session = engine.longSession()
+        val answer = async(Dispatchers.Default) { runCatching { session.respond("Hi", endless) } }
+        delay(100)
+        engine.close()
+        engine.close()
+        assertTrue(answer.await().exceptionOrNull() is HalfpiException.Closed || answer.await().isSuccess)
+        assertThrows<HalfpiException.Closed> { blocking { session.respond("Hi") } }
+        assertThrows<HalfpiException.Closed> { blocking { engine.session() } }
+        session.close()
+    }
+}

@@ -1,0 +1,105 @@
+package dev.halfpi
+
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.cancelAndJoin
+import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.launch
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.nio.file.Path
+
+/** Every kind of error that an app can cause, and that the engine goes on after it. */
+class ErrorTest {
+    private val tiny = ModelSource.file(TestModels.tiny)
+
+    @Test
+    fun `a missing file`() {
+        val error = assertThrows<HalfpiException.Io> { load(ModelSource.file(File("/nowhere/model.gguf"))) }
+        assertEquals("/nowhere/model.gguf", error.path)
+    }
+
+    @Test
+    fun `a foreign and a damaged file`(@TempDir directory: Path) {
+        val foreign = directory.resolve("foreign.gguf").toFile().apply { writeText("PK, but no model ".repeat(100)) }
+        assertThrows<HalfpiException.ModelFile> { load(ModelSource.file(foreign)) }
+        val cut = directory.resolve("cut.gguf").toFile().apply {
+            writeBytes(TestModels.tiny.readBytes().copyOf((TestModels.tiny.length() / 2).toInt()))
+        }
+        assertThrows<HalfpiException.ModelFile> { load(ModelSource.file(cut)) }
+        assertThrows<HalfpiException.ModelFile> { blocking { ModelInfo.inspect(ModelSource.file(foreign)) } }
+    }
+
+    @Test
+    fun `an unknown backend`() {
+        val error = assertThrows<HalfpiException.Backend> { load(tiny, EngineConfig(backend = "abacus")) }
+        assertEquals("abacus", error.name)
+        assertTrue("scalar" in error.available)
+    }
+
+    @Test
+    fun `options without a meaning`() = withTiny { engine ->
+        val session = engine.session()
+        fun refused(name: String, options: GenerationOptions) {
+            val error = assertThrows<HalfpiException.InvalidOption> { blocking { session.respond("Hi", options) } }
+            assertEquals(name, error.option)
+        }
+        refused("temperature", GenerationOptions(temperature = -1f))
+        refused("top_p", GenerationOptions(topP = 2f))
+        refused("max_tokens", GenerationOptions(maxTokens = -1))
+        assertThrows<HalfpiException.InvalidOption> { load(tiny, EngineConfig(threads = -1)) }
+        session.respond("Hi", tokens(2))
+    }
+
+    @Test
+    fun `a prompt longer than the context`() = withTiny { engine ->
+        val session = engine.session(SessionConfig(contextLength = 64, overflow = Overflow.Error))
+        val error = assertThrows<HalfpiException.ContextOverflow> {
+            blocking { session.respond("many words ".repeat(200), tokens(2)) }
+        }
+        assertEquals(64, error.contextLength)
+        assertTrue(error.needed > 64)
+        session.respond("Hi", tokens(2))
+    }
+
+    @Test
+    fun `two answers at once`() = withTiny { engine ->
+        val session = engine.longSession()
+        val started = Channel<Unit>(Channel.CONFLATED)
+        val first = launch(Dispatchers.Default) {
+            session.stream("Hi", endless).collect { started.send(Unit) }
+        }
+        started.receive()
+        assertThrows<HalfpiException.SessionBusy> { blocking { session.respond("Hi too") } }
+        assertThrows<HalfpiException.SessionBusy> { blocking { session.reset() } }
+        first.cancelAndJoin()
+        session.respond("Now?", tokens(2))
+    }
+
+    @Test
+    fun `a session after its end`() = withTiny { engine ->
+        val session = engine.session()
+        session.close()
+        session.close()
+        assertThrows<HalfpiException.Closed> { blocking { session.respond("Hi") } }
+        assertThrows<HalfpiException.Closed> { blocking { session.messages() } }
+        engine.session().respond("Hi", tokens(2))
+    }
+
+    @Test
+    fun `a log sink that throws is no error`() {
+        Halfpi.setLogSink(LogLevel.Trace) { _, _, _ -> error("the disk is full") }
+        try {
+            withTiny { it.session().respond("Hi", tokens(2)) }
+        } finally {
+            Halfpi.setLogSink(LogLevel.Error, null)
+        }
+    }
+
+    private fun load(source: ModelSource, config: EngineConfig = EngineConfig()) {
+        blocking { Engine.load(source, config).close() }
+    }
+}
