@@ -1,5 +1,6 @@
 //! Making an answer, token by token.
 
+use super::channels::{Channels, Parts};
 use super::output::Output;
 use super::{Answer, CancelToken, FinishReason, GenerateOptions, Listener, Overflow, Session, Usage, common_prefix};
 use crate::Result;
@@ -15,6 +16,8 @@ struct Prompt {
     tokens: Vec<u32>,
     /// Leading tokens that sliding never forgets.
     keep: usize,
+    /// A template wrote it, and the answer is a turn of the conversation.
+    is_chat: bool,
 }
 
 /// An answer under way.
@@ -92,7 +95,12 @@ impl Session {
     pub fn complete(&mut self, text: &str, options: &GenerateOptions, listener: &mut dyn Listener) -> Result<Answer> {
         let start = Instant::now();
         let tokens = self.engine.tokenizer().encode_with_bos(text, Special::Parse);
-        self.generate(&Prompt { tokens, keep: 0 }, options, listener, start)
+        let prompt = Prompt {
+            tokens,
+            keep: 0,
+            is_chat: false,
+        };
+        self.generate(&prompt, options, listener, start)
     }
 
     /// The tokens of a conversation; under [`Overflow::Slide`] without the oldest turns, if there is no room.
@@ -119,7 +127,11 @@ impl Session {
             true => self.lead(system).map_or(0, |lead| common_prefix(&lead, &tokens)),
             false => 0,
         };
-        Ok(Prompt { tokens, keep })
+        Ok(Prompt {
+            tokens,
+            keep,
+            is_chat: true,
+        })
     }
 
     /// The tokens of the latest turns that take half of the room, and the first of these turns; or those of the last
@@ -175,6 +187,10 @@ impl Session {
             Some(constraint) => Some(constraint.start(self.engine.vocabulary()?)?),
             None => None,
         };
+        let channels = match prompt.is_chat {
+            true => Channels::new(self.engine.tokenizer(), self.parts(options), &prompt.tokens),
+            false => None,
+        };
         let mut turn = Turn {
             options,
             keep: prompt.keep,
@@ -185,7 +201,7 @@ impl Session {
             },
             sampler,
             guide,
-            output: Output::new(self, options, listener),
+            output: Output::new(self, channels, options, listener),
             start,
         };
 
@@ -204,6 +220,18 @@ impl Session {
             usage.decode = start.elapsed() - usage.time_to_first_token;
         }
         Ok(turn.output.finish(finish, usage))
+    }
+
+    /// What an answer of this model may consist of.
+    fn parts(&self, options: &GenerateOptions) -> Parts {
+        let is_guided = options.constraint.is_some();
+        let dialect = self.dialect.as_ref().filter(|_| !is_guided);
+        Parts {
+            thinking: self.engine.template().thinking_tags(),
+            calls: dialect.map(|dialect| (dialect.format, dialect.names.clone())),
+            is_guided,
+            wants_thinking: self.options.thinking == Some(true),
+        }
     }
 
     /// Chooses and shows tokens until something ends the answer.
@@ -225,8 +253,15 @@ impl Session {
             {
                 return Ok(end);
             }
-            if let Some(guide) = &mut turn.guide {
+            // What the model thinks is its own affair.
+            let thinks = turn.output.thinking_token();
+            let guide = turn.guide.as_mut().filter(|_| turn.output.is_answering());
+            if let Some(guide) = guide {
+                let score = thinks.and_then(|id| self.logits.get(id as usize).copied());
                 guide.restrict(&mut self.logits)?;
+                if let (Some(id), Some(score)) = (thinks, score) {
+                    self.logits[id as usize] = score;
+                }
             }
             let token = turn.sampler.sample(&mut self.logits);
             turn.sampler.accept(token);
@@ -240,8 +275,8 @@ impl Session {
                 return Ok(FinishReason::EndOfTurn);
             }
             let is_complete = match &mut turn.guide {
-                Some(guide) => guide.accept(tokenizer, token)?,
-                None => false,
+                Some(guide) if turn.output.is_answering() && thinks != Some(token) => guide.accept(tokenizer, token)?,
+                _ => false,
             };
             if let Some(end) = turn.output.push(tokenizer, token) {
                 return Ok(end);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cancel;
+mod channels;
 mod generate;
 mod listener;
 mod output;
@@ -13,9 +14,9 @@ pub use listener::Listener;
 
 use crate::Result;
 use crate::engine::{Engine, EngineError};
-use crate::template::{Message, Role};
+use crate::template::{Conversation, Message, Role};
 use crate::tokenizer::Special;
-use crate::tools::ToolDeclaration;
+use crate::tools::{Dialect, ToolCall, ToolDeclaration, mark_json};
 use crate::transformer::{KvCache, Runtime, workspace_len};
 use halfpi_kernels::Parallel;
 use halfpi_kernels::ops::{KvElement, KvLayout};
@@ -63,6 +64,8 @@ pub struct SessionOptions {
 pub struct Session {
     engine: Engine,
     options: SessionOptions,
+    /// Its tools, if there are any.
+    dialect: Option<Dialect>,
     layout: KvLayout,
     context_length: usize,
     kv: MmapMut,
@@ -94,7 +97,10 @@ impl Session {
         let chunk = engine.prefill_chunk().min(context_length);
         let floats = workspace_len(&config, &layout, chunk, engine.pool().threads());
         let memory = map(floats.saturating_mul(size_of::<f32>()))?;
+        let mark = |text: &str| engine.tokenizer().mark(text);
+        let dialect = Dialect::new(engine.template(), &options.tools, &mark)?;
         let mut session = Session {
+            dialect,
             layout,
             context_length,
             kv,
@@ -183,9 +189,18 @@ impl Session {
     fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer();
         // Only the template writes control tokens. In messages they are text, or people would forge turns.
-        let marked = |message: &Message| Message::new(message.role, tokenizer.mark(&message.content));
-        let messages: Vec<Message> = messages.iter().map(marked).collect();
-        let text = self.engine.template().render(&messages, generation_prompt)?;
+        let mark = |text: &str| tokenizer.mark(text);
+        let messages = match &self.dialect {
+            Some(dialect) => dialect.adapt(messages.to_vec()),
+            None => messages.to_vec(),
+        };
+        let messages: Vec<Message> = messages.iter().map(|message| marked(message, &mark)).collect();
+        let text = self.engine.template().render_conversation(&Conversation {
+            messages: &messages,
+            tools: self.dialect.as_ref().map_or(&[], |dialect| &dialect.declared),
+            thinking: self.options.thinking,
+            add_generation_prompt: generation_prompt,
+        })?;
         let mut tokens = tokenizer.encode_marked(&text);
         // Templates usually write the BOS token themselves.
         if let Some(bos) = tokenizer
@@ -284,6 +299,20 @@ struct Reading {
     read: usize,
     /// Not all of them were.
     cancelled: bool,
+}
+
+/// A message with a mark in every text of it.
+fn marked(message: &Message, mark: &dyn Fn(&str) -> String) -> Message {
+    let call = |call: &ToolCall| ToolCall {
+        name: mark(&call.name),
+        arguments: mark_json(&call.arguments, mark),
+    };
+    Message {
+        role: message.role,
+        content: mark(&message.content),
+        thinking: message.thinking.as_deref().map(mark),
+        tool_calls: message.tool_calls.iter().map(call).collect(),
+    }
 }
 
 /// How many tokens two prompts begin with alike.

@@ -5,7 +5,9 @@
 //! fuel), bytes touched (the `meter`, for what one instruction can do), and nesting. It sees the messages and nothing
 //! else: no files, no other templates, no environment.
 
+mod abilities;
 mod builtins;
+mod conversation;
 mod instrument;
 mod meter;
 mod slice;
@@ -13,6 +15,9 @@ mod strftime;
 #[cfg(test)]
 mod tests;
 mod tojson;
+
+pub use abilities::ThinkingTags;
+pub use conversation::Conversation;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -194,29 +199,38 @@ impl ChatTemplate {
     /// [`TemplateError::Refused`] where the template itself rejects the conversation, [`TemplateError::TooExpensive`]
     /// and [`TemplateError::TooLarge`] at the limits, otherwise [`TemplateError::Failed`].
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
-        let input: usize = messages.iter().map(|m| m.content.len() + 512).sum();
-        let meter = Meter::new(input);
+        self.render_conversation(&Conversation {
+            messages,
+            add_generation_prompt,
+            ..Conversation::default()
+        })
+    }
+
+    /// The prompt text for a conversation with tools, or with a model that can think.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_conversation(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
+        let meter = Meter::new(conversation.bytes());
         let mut env = builtins::environment(&meter, self.now.unwrap_or_else(unix_now));
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_recursion_limit(RECURSION_LIMIT);
         env.set_fuel(Some(
-            FUEL_BASE.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64)),
+            FUEL_BASE.saturating_add(FUEL_PER_MESSAGE.saturating_mul(conversation.parts() as u64)),
         ));
         let context = context! {
-            messages => messages.iter().map(as_value).collect::<Value>(),
-            add_generation_prompt,
+            messages => conversation.messages(),
+            add_generation_prompt => conversation.add_generation_prompt,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
-            tools => Value::from(()),
+            tools => conversation.tools(),
+            // Templates ask whether it is defined.
+            enable_thinking => conversation.thinking.map_or(Value::UNDEFINED, Value::from),
             documents => Value::from(()),
         };
         let program = instrument::compile(&self.prepared)?;
         instrument::run(&env, &program, context).map_err(|error| runtime_error(&error, &meter))
     }
-}
-
-fn as_value(message: &Message) -> Value {
-    Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
 }
 
 fn unix_now() -> i64 {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tools::{ToolDeclaration, ToolFormat};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ struct Golden {
 struct Case {
     messages: Vec<Message>,
     add_generation_prompt: bool,
+    #[serde(default)]
+    tools: Vec<ToolDeclaration>,
+    thinking: Option<bool>,
     text: Option<String>,
     refused: Option<String>,
     failed: Option<bool>,
@@ -39,7 +43,12 @@ fn renders_as_jinja2() {
             .unwrap()
             .with_now(golden.now);
         for case in &golden.cases {
-            let ours = template.render(&case.messages, case.add_generation_prompt);
+            let ours = template.render_conversation(&Conversation {
+                messages: &case.messages,
+                tools: &case.tools,
+                thinking: case.thinking,
+                add_generation_prompt: case.add_generation_prompt,
+            });
             let place = format!("{} with {:?}", golden.template, case.messages);
             match (&case.text, &case.refused, case.failed) {
                 (Some(text), _, _) => assert_eq!(ours.as_deref(), Ok(text.as_str()), "{place}"),
@@ -284,4 +293,66 @@ fn namespaces_are_recognized() {
     let namespace = minijinja::functions::namespace(None).unwrap();
     assert!(meter::is_namespace(&namespace));
     assert!(!meter::is_namespace(&Value::from_pairs([("a", 1)])));
+}
+
+/// What the real templates teach their models.
+#[test]
+fn abilities_are_found_in_templates() {
+    let read = |name: &str| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/template/testdata/{name}.jinja"));
+        ChatTemplate::new(&std::fs::read_to_string(source).unwrap(), "<s>", "</s>").unwrap()
+    };
+    for (name, format) in [
+        ("qwen2.5", Some(ToolFormat::Hermes)),
+        ("qwen3", Some(ToolFormat::Hermes)),
+        ("tools-llama", Some(ToolFormat::Llama)),
+        ("tools-mistral", Some(ToolFormat::Mistral)),
+        ("llama3.1", None),
+        ("smollm2", None),
+        ("zephyr", None),
+        ("llama3", None),
+        ("bitnet-b1.58-2b4t", None),
+    ] {
+        assert_eq!(read(name).tool_format(), format, "{name}");
+        assert_eq!(read(name).supports_tools(), format.is_some(), "{name}");
+    }
+    let tags = ThinkingTags {
+        open: "<think>",
+        close: "</think>",
+    };
+    assert_eq!(read("qwen3").thinking_tags(), Some(tags));
+    assert_eq!(read("qwen2.5").thinking_tags(), None);
+    assert!(!ChatTemplate::chatml().supports_tools() && !ChatTemplate::chatml().supports_thinking());
+    // Naming the format is not enough: the tools have to be shown.
+    let blind = ChatTemplate::new("{# <tool_call> #}{{ messages[0].content }}", "", "").unwrap();
+    assert!(!blind.supports_tools());
+}
+
+/// A template that shows tools and loops over what is in them ends like any other.
+#[test]
+fn hostile_tools_end() {
+    let tool = |parameters: String| ToolDeclaration {
+        name: "t".into(),
+        description: String::new(),
+        parameters,
+    };
+    let show = |source: &str, tool: ToolDeclaration| {
+        ChatTemplate::new(source, "", "")
+            .unwrap()
+            .render_conversation(&Conversation {
+                messages: &hello(),
+                tools: &[tool],
+                ..Conversation::default()
+            })
+    };
+    let all = "{% for tool in tools %}{{ tool | tojson }}{% endfor %}";
+    let deep = "{\"a\":".repeat(40) + "{}" + &"}".repeat(40);
+    assert!(matches!(show(all, tool(deep)), Err(TemplateError::TooExpensive { .. })));
+    let wide = serde_json::json!({"enum": vec!["value"; 20_000]}).to_string();
+    assert!(show(all, tool(wide)).unwrap().len() > 20_000 * 7);
+    let again = "{% for i in range(9999) %}{{ tools | tojson }}{% endfor %}";
+    let wide = serde_json::json!({"enum": vec!["value"; 20_000]}).to_string();
+    assert!(matches!(show(again, tool(wide)), Err(TemplateError::TooLarge { .. })));
+    // JSON that is none is a text.
+    assert_eq!(show(all, tool("{".into())).unwrap().matches("\"{\"").count(), 1);
 }

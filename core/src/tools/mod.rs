@@ -4,6 +4,19 @@
 //! model writes to call one comes back as a [`ToolCall`], apart from the text. The app runs the tool and answers with a
 //! message of [`Role::Tool`](crate::template::Role::Tool), which is text from outside like any other: it writes no
 //! control tokens.
+//!
+//! Where a template has no place for tools ([`ChatTemplate::supports_tools`](crate::template::ChatTemplate)), the system
+//! message describes them in the form that Hermes models were trained with, calls are written as those models write
+//! them, and results are messages of the user within `<tool_response>`. Any model can be asked that way; those that were
+//! never trained to call tools will rarely do it well.
+
+mod dialect;
+mod format;
+pub(crate) mod parse;
+
+pub use format::ToolFormat;
+
+pub(crate) use dialect::{Dialect, mark_json};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,3 +7,4 @@ mod output;
 mod overflow;
 mod reuse;
 mod same_bits;
+mod tools;
