@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use halfpi::gguf::{GgmlType, Gguf, ModelFile, TensorInfo, Value};
-use halfpi::model::{LoadOptions, ModelInfo, SessionMemory};
+use halfpi::model::{LoadOptions, ModelInfo, SessionMemory, logical_shape};
 use halfpi::pack::Format;
 use halfpi_kernels::Backend;
 use halfpi_kernels::format::{Codes, Packed};
@@ -341,17 +341,8 @@ fn describe<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>) -> (TensorRow<'a>, u64
     let packed = (tensor.ty == GgmlType::I8)
         .then(|| Packed::from_file_bytes(gguf.data(tensor)).ok())
         .flatten();
-    let (type_name, shape) = match packed {
-        Some(packed) => {
-            // The real form of complex weights has each part twice.
-            let times = if packed.codes() == Codes::PhaseComplex { 2 } else { 1 };
-            (
-                format_name(packed.codes()).to_owned(),
-                vec![packed.cols() as u64 / times, packed.rows() as u64],
-            )
-        }
-        None => (tensor.ty.name().to_owned(), tensor.dims().to_vec()),
-    };
+    let type_name = packed.map_or(tensor.ty.name(), |packed| format_name(packed.codes()));
+    let (type_name, shape) = (type_name.to_owned(), logical_shape(gguf, tensor));
     let parameters = shape.iter().product();
     let row = TensorRow {
         name: tensor.name,

@@ -56,6 +56,14 @@ pub enum Error {
     /// A tool cannot be declared.
     #[error(transparent)]
     Tool(#[from] crate::tools::ToolError),
+    /// A saved conversation cannot be taken up.
+    #[error("{}: {source}", path.display())]
+    SavedState {
+        /// The file; `memory` if it was not given as one.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::session::StateError,
+    },
     /// The engine or a session refused.
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),

@@ -16,6 +16,8 @@ pub mod model;
 #[cfg(feature = "pack")]
 pub mod pack;
 #[cfg(feature = "std")]
+mod pages;
+#[cfg(feature = "std")]
 pub mod pool;
 #[cfg(feature = "std")]
 pub mod sampler;

@@ -92,6 +92,43 @@ fn more_threads_than_cores() {
 }
 
 #[test]
+fn the_limit_can_change_at_any_time() {
+    let pool = Pool::new(6);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(11);
+            while !is_over.load(Relaxed) {
+                pool.set_limit(random.below(9) as usize);
+                busy_for(random.below(20_000));
+            }
+        });
+        check_jobs(&pool, JOBS / 4, 12);
+        is_over.store(true, Relaxed);
+    });
+    assert_eq!(pool.threads(), 6, "the limit is another thing");
+    pool.set_limit(100);
+    assert_eq!(pool.limit(), 6);
+    meet(&pool);
+}
+
+#[test]
+fn threads_over_the_limit_take_no_task() {
+    let pool = Pool::new(4);
+    for limit in [1, 2, 3] {
+        pool.set_limit(limit);
+        // Those that were looking for work when the limit came may have one last look.
+        thread::sleep(Duration::from_millis(5));
+        for _ in 0..JOBS / 40 {
+            pool.run(20, &|_, thread| {
+                assert!(thread < limit, "thread {thread}");
+                busy_for(500);
+            });
+        }
+    }
+}
+
+#[test]
 fn many_pools_and_callers() {
     let shared = Pool::new(3);
     thread::scope(|scope| {

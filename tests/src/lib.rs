@@ -4,4 +4,5 @@ pub mod alloc;
 pub mod archive;
 pub mod gguf;
 pub mod packed;
+pub mod state;
 pub mod tokenizer;

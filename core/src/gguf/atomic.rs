@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::{Error, Result};
 
@@ -27,7 +28,9 @@ impl AtomicFile {
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", process::id()));
+        // Unlike that of anyone who writes the same file at the same time.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        name.push(format!(".{}-{}.part", process::id(), COUNT.fetch_add(1, Relaxed)));
         let temporary = path.with_file_name(name);
         let file = File::create(&temporary).map_err(|source| Error::Io {
             path: temporary.clone(),

@@ -21,8 +21,18 @@ pub enum GgufError {
     #[error("the file is empty; its download or copy did not happen: get it again")]
     Empty,
     /// A directory, pipe or device was given where a file is needed.
-    #[error("not a regular file; give the path of a .gguf file")]
+    #[error("not a regular file, so it cannot be mapped; give a .gguf file")]
     NotAFile,
+    /// A part of a file was asked for that is not inside it.
+    #[error("{length} bytes from byte {offset} on are not inside the file, which has {file_bytes}")]
+    NotInFile {
+        /// Where the part begins.
+        offset: u64,
+        /// Its length.
+        length: u64,
+        /// The length of the file.
+        file_bytes: u64,
+    },
     /// The file was cut short after it had been mapped.
     #[error("the file shrank from {mapped} to {now} bytes while it was open; replace files by rename, not in place")]
     Shrank {

@@ -23,8 +23,6 @@ pub use atomic::AtomicFile;
 pub use error::GgufError;
 pub(crate) use error::shown;
 pub use file::ModelFile;
-#[cfg(feature = "pack")]
-pub(crate) use file::release_pages;
 pub use foreign::ForeignFormat;
 pub use reader::Gguf;
 pub use tensor::{GgmlType, MAX_DIMS, TensorInfo};

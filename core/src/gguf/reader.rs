@@ -76,6 +76,11 @@ impl<'a> Gguf<'a> {
         Ok(gguf)
     }
 
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// The version of the format: 2 or 3.
     pub fn version(&self) -> u32 {
         self.version

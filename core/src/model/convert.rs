@@ -1,6 +1,7 @@
 //! Filling the arena: llama.cpp's blocks and dense trits into tiles, on all threads, without ever holding a weight twice for long.
 
 use super::ModelError;
+use super::progress::Steps;
 use super::tensors::{Conversion, Source};
 use crate::gguf::ModelFile;
 use halfpi_kernels::Parallel;
@@ -11,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Blocks of a job, in bytes: small enough to share among threads and to give back early.
 const JOB_BYTES: usize = 1 << 20;
+/// Jobs between two reports, for each thread: some hundredths of a second, of which little is spent waiting for the last.
+const JOBS_PER_REPORT: usize = 16;
 
 /// Some row tiles of one tensor.
 struct Job<'a> {
@@ -27,6 +30,7 @@ pub(super) fn fill_arena(
     conversions: &[Conversion],
     arena_bytes: usize,
     parallel: &dyn Parallel,
+    steps: &mut Steps<'_, '_>,
 ) -> Result<Option<MmapMut>, ModelError> {
     if arena_bytes == 0 {
         return Ok(None);
@@ -39,7 +43,22 @@ pub(super) fn fill_arena(
     #[cfg(target_os = "linux")]
     let _ = arena.advise(memmap2::Advice::HugePage);
 
-    let jobs = split(conversions, &mut arena);
+    let mut jobs = split(conversions, &mut arena).into_iter();
+    let batch = JOBS_PER_REPORT * parallel.threads();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && jobs.len() > 0 {
+        let now: Vec<_> = jobs.by_ref().take(batch).collect();
+        let bytes = now.iter().map(|job| job.from().len() as u64).sum();
+        outcome = run_all(file, now, parallel).and_then(|()| steps.advance(bytes));
+    }
+    // What jobs left at their edges. Tensors in between that are used in place come back when they are.
+    let start = conversions.iter().map(|conversion| conversion.from.start).min();
+    let end = conversions.iter().map(|conversion| conversion.from.end).max();
+    file.release(start.unwrap_or(0)..end.unwrap_or(0));
+    outcome.map(|()| Some(arena))
+}
+
+fn run_all(file: &ModelFile, jobs: Vec<Job<'_>>, parallel: &dyn Parallel) -> Result<(), ModelError> {
     let (count, jobs, failure) = (jobs.len(), Mutex::new(jobs.into_iter()), Mutex::new(None));
     parallel.run(count, &|_, _| {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -47,14 +66,8 @@ pub(super) fn fill_arena(
             *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     });
-    // What jobs left at their edges. Tensors in between that are used in place come back when they are.
-    let start = conversions.iter().map(|conversion| conversion.from.start).min();
-    let end = conversions.iter().map(|conversion| conversion.from.end).max();
-    file.release(start.unwrap_or(0)..end.unwrap_or(0));
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        None => Ok(Some(arena)),
-        Some(error) => Err(error),
-    }
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or(Ok(()), Err)
 }
 
 /// Cuts the arena into jobs.
@@ -93,25 +106,33 @@ fn split<'a>(conversions: &'a [Conversion], mut arena: &'a mut [u8]) -> Vec<Job<
     jobs
 }
 
+impl Job<'_> {
+    /// What it reads of the file.
+    fn from(&self) -> Range<usize> {
+        let Conversion { source, from, .. } = self.conversion;
+        let tile_bytes = match source {
+            Source::Blocks(blocks) => blocks.row_bytes() * TILE_ROWS,
+            Source::Trits(layout) => layout.unit_bytes(),
+        };
+        // Of the last tile, rows are missing.
+        let end = (from.start + self.tiles.end * tile_bytes).min(from.end);
+        from.start + self.tiles.start * tile_bytes..end
+    }
+}
+
 fn run(file: &ModelFile, job: Job<'_>) -> Result<(), ModelError> {
     let Conversion { source, from, .. } = job.conversion;
-    let (bytes, tiles) = (&file.bytes()[from.clone()], job.tiles.clone());
-    let (done, tile_bytes) = match source {
-        Source::Blocks(blocks) => (
-            blocks.pack_tiles(bytes, tiles, job.codes, job.scales, job.minima),
-            blocks.row_bytes() * TILE_ROWS,
-        ),
-        Source::Trits(layout) => (
-            Packed::new(*layout, bytes).and_then(|dense| dense.expand_tiles(tiles, job.codes, job.scales)),
-            layout.unit_bytes(),
-        ),
+    let (read, bytes, tiles) = (job.from(), &file.bytes()[from.clone()], job.tiles.clone());
+    let done = match source {
+        Source::Blocks(blocks) => blocks.pack_tiles(bytes, tiles, job.codes, job.scales, job.minima),
+        Source::Trits(layout) => {
+            Packed::new(*layout, bytes).and_then(|dense| dense.expand_tiles(tiles, job.codes, job.scales))
+        }
     };
     done.map_err(|source| ModelError::Format {
         name: job.conversion.name.clone(),
         source,
     })?;
-    // Of the last tile, rows are missing.
-    let end = (from.start + job.tiles.end * tile_bytes).min(from.end);
-    file.release(from.start + job.tiles.start * tile_bytes..end);
+    file.release(read);
     Ok(())
 }

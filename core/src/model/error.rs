@@ -107,6 +107,9 @@ pub enum ModelError {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// The listener wanted no more.
+    #[error("loading was cancelled")]
+    Cancelled,
     /// There is no memory for the converted weights.
     #[error("no memory for {bytes} bytes of weights: {source}")]
     Memory {

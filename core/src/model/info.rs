@@ -1,15 +1,28 @@
-use super::tensors::{Place, Plan};
+use super::tensors::Plan;
 use super::{LoadOptions, read_config};
 use crate::Result;
-use crate::gguf::Gguf;
+use crate::gguf::{GgmlType, Gguf, TensorInfo};
 use crate::transformer::{Config, KvCache, workspace_len};
+use halfpi_kernels::format::{Codes, Packed};
 use halfpi_kernels::ops::{KvElement, OpError};
 
-/// What it takes to run a model, found from its file's header: nothing is loaded.
+/// A model, and what it takes to run it, found from its file's header: nothing is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
-    /// The model's shape.
+    /// Its name, if the file has one.
+    pub name: Option<String>,
+    /// Its licence, if the file names one: an SPDX name, usually.
+    pub license: Option<String>,
+    /// The model's shape: family, layers, vocabulary, context.
     pub config: Config,
+    /// Weights and biases, as many as the model was trained with.
+    pub parameters: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Bytes of its tensors.
+    pub tensor_bytes: u64,
+    /// The file says how a conversation is written. (Without it, ChatML is taken.)
+    pub has_chat_template: bool,
     /// Bytes of weights that are used in the mapped file as they are.
     pub mapped_bytes: usize,
     /// Bytes of weights that loading packs into memory of their own.
@@ -25,6 +38,35 @@ pub struct SessionMemory {
     pub workspace: usize,
 }
 
+impl SessionMemory {
+    /// For prompts that are read in chunks of `prefill_chunk` positions with `threads` threads.
+    ///
+    /// # Errors
+    /// [`OpError`] if the context is 0 or heads of this shape cannot be cached.
+    pub fn of(
+        config: &Config,
+        context_length: usize,
+        element: KvElement,
+        prefill_chunk: usize,
+        threads: usize,
+    ) -> Result<Self, OpError> {
+        let layout = KvCache::layout(config, context_length, element)?;
+        let chunk = prefill_chunk.min(context_length);
+        let floats = workspace_len(config, &layout, chunk, threads).saturating_add(config.vocab_size);
+        // The token ids are as wide as the floats.
+        let numbers = floats.saturating_add(context_length);
+        Ok(SessionMemory {
+            kv_cache: KvCache::bytes(config, &layout),
+            workspace: numbers.saturating_mul(size_of::<f32>()),
+        })
+    }
+
+    /// Both together.
+    pub fn total(&self) -> u64 {
+        (self.kv_cache as u64).saturating_add(self.workspace as u64)
+    }
+}
+
 impl ModelInfo {
     /// Finds and checks every tensor, as loading would.
     ///
@@ -33,21 +75,35 @@ impl ModelInfo {
     pub fn inspect(gguf: &Gguf<'_>, options: LoadOptions) -> Result<Self> {
         let config = read_config(gguf)?;
         let plan = Plan::new(gguf, &config, options)?;
-        let mapped = plan.places.values().map(|place| match place {
-            Place::File { bytes, .. } | Place::Packed { bytes, .. } => bytes.len(),
-            Place::Arena { .. } | Place::Floats { .. } => 0,
-        });
+        let text = |key| Ok::<_, crate::Error>(gguf.opt_str(key)?.map(str::to_owned));
+        let parameters = |tensor| logical_shape(gguf, tensor).iter().product::<u64>();
         Ok(ModelInfo {
+            name: text("general.name")?,
+            license: text("general.license")?,
             config,
-            mapped_bytes: mapped.sum(),
-            converted_bytes: plan.arena_bytes + plan.vector_floats * size_of::<f32>(),
+            parameters: gguf.tensors().iter().map(parameters).sum(),
+            file_bytes: gguf.file_bytes(),
+            tensor_bytes: gguf.tensors().iter().map(|tensor| tensor.bytes).sum(),
+            has_chat_template: gguf.opt_str("tokenizer.chat_template")?.is_some(),
+            mapped_bytes: plan.mapped_bytes(),
+            converted_bytes: plan.heap_bytes(),
         })
+    }
+
+    /// Bits that a weight takes in the file, on average.
+    pub fn bits_per_weight(&self) -> f64 {
+        self.tensor_bytes as f64 * 8.0 / self.parameters.max(1) as f64
+    }
+
+    /// Bytes of all weights when they are loaded.
+    pub fn weight_bytes(&self) -> u64 {
+        (self.mapped_bytes as u64).saturating_add(self.converted_bytes as u64)
     }
 
     /// What a session takes that reads prompts in chunks of `prefill_chunk` positions with `threads` threads.
     ///
     /// # Errors
-    /// [`OpError`] if the context is 0 or heads of this shape cannot be cached.
+    /// As [`SessionMemory::of`].
     pub fn session_memory(
         &self,
         context_length: usize,
@@ -55,14 +111,22 @@ impl ModelInfo {
         prefill_chunk: usize,
         threads: usize,
     ) -> Result<SessionMemory, OpError> {
-        let layout = KvCache::layout(&self.config, context_length, element)?;
-        let chunk = prefill_chunk.min(context_length);
-        let floats = workspace_len(&self.config, &layout, chunk, threads).saturating_add(self.config.vocab_size);
-        // The token ids are as wide as the floats.
-        let numbers = floats.saturating_add(context_length);
-        Ok(SessionMemory {
-            kv_cache: KvCache::bytes(&self.config, &layout),
-            workspace: numbers.saturating_mul(size_of::<f32>()),
-        })
+        SessionMemory::of(&self.config, context_length, element, prefill_chunk, threads)
+    }
+}
+
+/// The shape of a tensor as the model has it, columns first. Packed matrices lie in the file as bytes: their header says
+/// theirs.
+pub fn logical_shape(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Vec<u64> {
+    let packed = (tensor.ty == GgmlType::I8)
+        .then(|| Packed::from_file_bytes(gguf.data(tensor)).ok())
+        .flatten();
+    match packed {
+        Some(packed) => {
+            // The real form of complex weights has each part twice.
+            let times = if packed.codes() == Codes::PhaseComplex { 2 } else { 1 };
+            vec![packed.cols() as u64 / times, packed.rows() as u64]
+        }
+        None => tensor.dims().to_vec(),
     }
 }

@@ -1,6 +1,7 @@
 use super::convert::fill_arena;
+use super::progress::Steps;
 use super::tensors::{Place, Plan};
-use super::{LoadOptions, ModelError, read_config};
+use super::{LoadListener, LoadOptions, ModelError, read_config};
 use crate::Result;
 use crate::gguf::{Gguf, ModelFile};
 use crate::transformer::{Config, Layer, Model};
@@ -9,6 +10,7 @@ use halfpi_kernels::format::Matrix;
 use memmap2::MmapMut;
 use self_cell::self_cell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A model file whose weights are ready to multiply with.
 ///
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 /// for it) are packed into memory of their own, and the file's pages given back as that goes on.
 pub struct LoadedModel {
     config: Config,
+    mapped_bytes: usize,
     weights: Weights,
 }
 
@@ -58,8 +61,9 @@ impl LoadedModel {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_options(file: ModelFile, options: LoadOptions, parallel: &dyn Parallel) -> Result<Self> {
-        let prepared = Prepared::new(&file, &file.gguf()?, options, parallel).map_err(|error| file.name_in(error))?;
-        prepared.finish(file)
+        let mut go_on = |_| ControlFlow::Continue(());
+        let prepared = Prepared::new(&file, &file.gguf()?, options, parallel, &mut go_on);
+        prepared.map_err(|error| file.name_in(error))?.finish(file)
     }
 
     /// The model's shape.
@@ -79,6 +83,22 @@ impl LoadedModel {
             .arena
             .as_ref()
             .map_or(0, |arena| arena.len())
+    }
+
+    /// Bytes of weights that are used in the file as they are.
+    pub fn mapped_bytes(&self) -> usize {
+        self.mapped_bytes
+    }
+
+    /// Bytes of memory that weights take beside the file.
+    pub fn heap_bytes(&self) -> usize {
+        self.arena_bytes() + size_of_val(&self.weights.borrow_owner().vectors[..])
+    }
+
+    /// Gives back the memory of the mapped file; what is used of it is read again.
+    pub(crate) fn release_file(&self) {
+        let file = self.file();
+        file.release(0..file.bytes().len());
     }
 
     /// The weights, ready to run.
@@ -127,15 +147,20 @@ impl Prepared {
         gguf: &Gguf<'_>,
         options: LoadOptions,
         parallel: &dyn Parallel,
+        listener: &mut LoadListener<'_>,
     ) -> Result<Self> {
         let config = read_config(gguf)?;
         let plan = Plan::new(gguf, &config, options)?;
+        let (converted, as_it_is) = (plan.bytes_to_convert(), plan.bytes_in_file());
+        let mut steps = Steps::new(converted + as_it_is, listener);
         let mut vectors = Vec::with_capacity(plan.vector_floats);
         for (bytes, float) in &plan.vectors {
             vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
         }
+        steps.advance(as_it_is)?;
         // Last, because it gives back what was read of the file: a vector's neighbours came with it.
-        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel)?;
+        let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel, &mut steps)?;
+        steps.finish()?;
         Ok(Prepared {
             config,
             plan,
@@ -157,9 +182,14 @@ impl Prepared {
             arena,
             vectors,
         } = self;
+        let mapped_bytes = plan.mapped_bytes();
         let storage = Storage { file, arena, vectors };
         let weights = Weights::try_new(storage, |storage| Parts::new(storage, &config, &plan.places))?;
-        Ok(LoadedModel { config, weights })
+        Ok(LoadedModel {
+            config,
+            mapped_bytes,
+            weights,
+        })
     }
 }
 

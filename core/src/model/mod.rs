@@ -3,9 +3,11 @@
 mod config;
 mod convert;
 mod error;
+mod fingerprint;
 mod info;
 mod load;
 mod options;
+mod progress;
 mod stock;
 mod tensors;
 
@@ -13,9 +15,11 @@ pub use config::read_config;
 #[cfg(feature = "pack")]
 pub(crate) use config::read_metadata;
 pub use error::ModelError;
-pub use info::{ModelInfo, SessionMemory};
+pub(crate) use fingerprint::fingerprint;
+pub use info::{ModelInfo, SessionMemory, logical_shape};
 pub use load::LoadedModel;
 pub(crate) use load::Prepared;
 pub use options::LoadOptions;
+pub use progress::{LoadListener, LoadProgress};
 #[cfg(feature = "pack")]
 pub(crate) use stock::{scale_beside, scale_within, stock};

@@ -147,6 +147,34 @@ impl Plan {
         }
     }
 
+    /// Bytes of weights that are used in the file as they are.
+    pub fn mapped_bytes(&self) -> usize {
+        let mapped = self.places.values().map(|place| match place {
+            Place::File { bytes, .. } | Place::Packed { bytes, .. } => bytes.len(),
+            Place::Arena { .. } | Place::Floats { .. } => 0,
+        });
+        mapped.sum()
+    }
+
+    /// Bytes of the file that are packed into the arena.
+    pub fn bytes_to_convert(&self) -> u64 {
+        self.conversions
+            .iter()
+            .map(|conversion| conversion.from.len() as u64)
+            .sum()
+    }
+
+    /// Bytes of the file that are only checked, or widened.
+    pub fn bytes_in_file(&self) -> u64 {
+        let vectors = self.vectors.iter().map(|(bytes, _)| bytes.len() as u64);
+        self.mapped_bytes() as u64 + vectors.sum::<u64>()
+    }
+
+    /// Bytes of memory that weights take beside the file.
+    pub fn heap_bytes(&self) -> usize {
+        self.arena_bytes + self.vector_floats * size_of::<f32>()
+    }
+
     fn matrix(
         &mut self,
         gguf: &Gguf<'_>,

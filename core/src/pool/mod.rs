@@ -18,13 +18,11 @@ use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The most threads a pool has: one bit each in [`Shared::asleep`], and the caller.
-const MAX_THREADS: usize = 65;
 /// How long a thread spins before it sleeps, at most: longer than the serial stretches between the jobs of a token, and
 /// about what going to sleep and being woken costs.
 const LONGEST_SPIN: u32 = 50_000;
@@ -51,6 +49,9 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// The most threads a pool has: one bit each in [`Shared::asleep`], and the caller.
+    pub const MAX_THREADS: usize = 65;
+
     /// A pool of `threads` threads, of which the caller is one: `threads - 1` are started.
     ///
     /// At least 1 and at most 65. If the system refuses to start a thread, the pool has those it got before: ask
@@ -63,15 +64,27 @@ impl Pool {
                 .name(format!("halfpi-{thread}"))
                 .spawn(move || shared.serve(thread))
         };
-        let workers = (1..threads.min(MAX_THREADS))
+        let workers: Vec<_> = (1..threads.min(Self::MAX_THREADS))
             .map_while(|thread| start(thread).ok())
             .collect();
+        shared.limit.store(workers.len() + 1, Relaxed);
         Pool {
             shared,
             workers,
             busy: AtomicBool::new(false),
             patience: Patience::default(),
         }
+    }
+
+    /// How many of the threads take part.
+    pub fn limit(&self) -> usize {
+        self.shared.limit.load(Relaxed)
+    }
+
+    /// Lets only some of the threads take part from now on, at least 1: the others sleep. Indices of threads stay below
+    /// [`threads`](Parallel::threads), which does not change, so this may come at any time, also during a job.
+    pub fn set_limit(&self, limit: usize) {
+        self.shared.limit.store(limit.clamp(1, self.workers.len() + 1), Relaxed);
     }
 
     /// How many threads suit this machine: its fast cores, at most 8.
@@ -91,7 +104,9 @@ impl Pool {
         work.job.store(address.cast_mut(), Relaxed);
         // Releases the two stores above, and comes before the look at who sleeps (see `sleep`).
         work.unclaimed.store(unclaimed, SeqCst);
-        let mut asleep = self.shared.asleep.load(SeqCst);
+        // Bits of workers over the limit are left out: the caller and `limit - 1` others take part.
+        let over = u64::MAX.checked_shl(self.limit() as u32 - 1).unwrap_or(0);
+        let mut asleep = self.shared.asleep.load(SeqCst) & !over;
         for _ in 1..job.tasks {
             let Some(worker) = self.workers.get(asleep.trailing_zeros() as usize) else {
                 break;
@@ -116,7 +131,7 @@ unsafe impl Parallel for Pool {
     fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
         let alone = self.workers.is_empty() || tasks < 2;
         match isize::try_from(tasks) {
-            Ok(unclaimed) if !alone && !self.busy.swap(true, Acquire) => {
+            Ok(unclaimed) if !alone && self.limit() > 1 && !self.busy.swap(true, Acquire) => {
                 let panics = self.share(&Job { call: job, tasks }, unclaimed);
                 self.busy.store(false, Release);
                 let first = panics.into_iter().next();
@@ -156,6 +171,8 @@ struct Shared {
     outcome: Outcome,
     /// Bit `thread - 1` says that this worker sleeps, or is about to and will look for work once more.
     asleep: AtomicU64,
+    /// Threads that take part, the caller counted: worker `n` does if `n` is below it.
+    limit: AtomicUsize,
     /// The workers are to end.
     stop: AtomicBool,
     /// The caller sleeps until nothing is pending, or is about to and will look once more.
@@ -189,7 +206,7 @@ impl Shared {
     /// A worker's life.
     fn serve(&self, thread: usize) {
         let patience = Patience::default();
-        let has_work = || self.work.unclaimed.load(Relaxed) > 0;
+        let has_work = || self.has_work(thread, Relaxed);
         while !self.stop.load(Relaxed) {
             if !patience.spin(has_work) {
                 self.sleep(thread);
@@ -199,6 +216,10 @@ impl Shared {
                 self.all_done.notify_one();
             }
         }
+    }
+
+    fn has_work(&self, thread: usize, order: Ordering) -> bool {
+        self.work.unclaimed.load(order) > 0 && thread < self.limit.load(Relaxed)
     }
 
     /// Runs tasks until none is left to take. True if that finished the job.
@@ -230,7 +251,7 @@ impl Shared {
         let bit = 1 << (thread - 1);
         // Either this look at `unclaimed` sees the new job, or `share`'s look at `asleep` sees the bit.
         self.asleep.fetch_or(bit, SeqCst);
-        if self.work.unclaimed.load(SeqCst) <= 0 && !self.stop.load(SeqCst) {
+        if !self.has_work(thread, SeqCst) && !self.stop.load(SeqCst) {
             thread::park();
         }
         self.asleep.fetch_and(!bit, Relaxed);

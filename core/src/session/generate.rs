@@ -205,6 +205,7 @@ impl Session {
             start,
         };
 
+        let _in_use = self.slot.begin();
         let reading_since = Instant::now();
         let reading = self.read(&prompt.tokens, options.cancel.as_ref())?;
         turn.usage.prefill = reading_since.elapsed();
@@ -244,7 +245,7 @@ impl Session {
             if turn.usage.generated_tokens == most {
                 return Ok(FinishReason::MaxTokens);
             }
-            if cancel.is_some_and(CancelToken::is_cancelled) {
+            if !self.engine.may_go_on(cancel) {
                 return Ok(FinishReason::Cancelled);
             }
             // The token chosen last joins the cache only now: the one that ends an answer never has to.

@@ -6,21 +6,28 @@ mod channels;
 mod generate;
 mod listener;
 mod output;
+mod slot;
+mod state;
 mod tokens;
 
 pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
 pub use cancel::CancelToken;
 pub use listener::Listener;
+pub(crate) use slot::Slot;
+pub use state::StateError;
 
 use crate::Result;
 use crate::engine::{Engine, EngineError};
+use crate::model::SessionMemory;
 use crate::template::{Conversation, Message, Role};
 use crate::tokenizer::Special;
 use crate::tools::{Dialect, ToolCall, ToolDeclaration, mark_json};
-use crate::transformer::{KvCache, Runtime, workspace_len};
+use crate::transformer::{Config, KvCache, Runtime, workspace_len};
 use halfpi_kernels::Parallel;
-use halfpi_kernels::ops::{KvElement, KvLayout};
+use halfpi_kernels::ops::{KvElement, OpError};
 use memmap2::MmapMut;
+use slot::Buffers;
+use std::sync::Arc;
 
 /// The context of a session that does not ask for one, if the model has as much.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -57,6 +64,21 @@ pub struct SessionOptions {
     pub thinking: Option<bool>,
 }
 
+impl SessionOptions {
+    /// The context of a session on a model of this shape.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextLength`] if what is asked for is 0, or longer than the model was trained for.
+    pub fn context_length(&self, config: &Config) -> Result<usize, EngineError> {
+        let most = config.context_length;
+        let asked = self.context_length.unwrap_or(DEFAULT_CONTEXT.min(most));
+        if asked == 0 || asked > most {
+            return Err(EngineError::ContextLength { asked, most });
+        }
+        Ok(asked)
+    }
+}
+
 /// A conversation on an [`Engine`].
 ///
 /// It keeps the keys and values of the tokens that it has read, so that a next turn only reads what is new: the longest
@@ -66,13 +88,11 @@ pub struct Session {
     options: SessionOptions,
     /// Its tools, if there are any.
     dialect: Option<Dialect>,
-    layout: KvLayout,
     context_length: usize,
-    kv: MmapMut,
-    /// Working memory of a forward pass: floats.
-    memory: MmapMut,
+    /// The cache and working memory.
+    slot: Arc<Slot>,
     logits: Vec<f32>,
-    /// The tokens whose keys and values are in the cache.
+    /// The tokens whose keys and values are in the cache, or were until the engine gave them back.
     tokens: Vec<u32>,
     messages: Vec<Message>,
     /// The first turn, the system message not counted, that a conversation kept when it slid last.
@@ -82,29 +102,25 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Result<Self> {
         let config = *engine.config();
-        let context_length = options
-            .context_length
-            .unwrap_or(DEFAULT_CONTEXT.min(config.context_length));
-        if context_length == 0 || context_length > config.context_length {
-            let (asked, most) = (context_length, config.context_length);
-            return Err(EngineError::ContextLength { asked, most }.into());
-        }
-        let layout = KvCache::layout(&config, context_length, options.kv_element);
-        let layout = layout.map_err(|error| EngineError::Forward(error.into()))?;
-        // Anonymous memory costs nothing until it is written to, begins at a page, and can be refused.
-        let map = |bytes| MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source });
-        let kv = map(KvCache::bytes(&config, &layout))?;
-        let chunk = engine.prefill_chunk().min(context_length);
-        let floats = workspace_len(&config, &layout, chunk, engine.pool().threads());
-        let memory = map(floats.saturating_mul(size_of::<f32>()))?;
+        let context_length = options.context_length(&config)?;
+        let (chunk, threads) = (engine.prefill_chunk(), engine.pool().threads());
+        let refused = |error| EngineError::Forward(OpError::into(error));
+        let layout = KvCache::layout(&config, context_length, options.kv_element).map_err(refused)?;
+        let needed = SessionMemory::of(&config, context_length, options.kv_element, chunk, threads).map_err(refused)?;
+        let slot = engine.account().admit(needed.total(), || {
+            // Anonymous memory costs nothing until it is written to, begins at a page, and can be refused.
+            let map = |bytes| MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source });
+            let kv = map(KvCache::bytes(&config, &layout))?;
+            let floats = workspace_len(&config, &layout, chunk.min(context_length), threads);
+            let workspace = map(floats.saturating_mul(size_of::<f32>()))?;
+            Ok(Slot::new(layout, needed.total(), kv, workspace))
+        })?;
         let mark = |text: &str| engine.tokenizer().mark(text);
         let dialect = Dialect::new(engine.template(), &options.tools, &mark)?;
         let mut session = Session {
             dialect,
-            layout,
             context_length,
-            kv,
-            memory,
+            slot,
             logits: vec![0.0; config.vocab_size],
             tokens: Vec::with_capacity(context_length),
             messages: Vec::new(),
@@ -128,7 +144,7 @@ impl Session {
 
     /// Tokens whose keys and values are cached.
     pub fn cached_tokens(&self) -> &[u32] {
-        &self.tokens
+        &self.tokens[..self.tokens.len().min(self.slot.positions())]
     }
 
     /// Everything said, the system message first.
@@ -155,7 +171,7 @@ impl Session {
 
     /// Bytes of the key/value cache at its full length.
     pub fn kv_bytes(&self) -> usize {
-        self.kv.len()
+        self.slot.kv_bytes()
     }
 
     /// Tokens of a text, special ones counted as such.
@@ -219,13 +235,15 @@ impl Session {
         if needed > context_length {
             return Err(EngineError::ContextOverflow { needed, context_length });
         }
+        let _in_use = self.slot.begin();
+        self.tokens.truncate(self.slot.positions());
         // The last token always runs: its scores are wanted.
         let most = needed.checked_sub(1).ok_or(EngineError::EmptyPrompt)?;
         let cached = common_prefix(&self.tokens, tokens).min(most);
         self.tokens.truncate(cached);
         let chunk = self.engine.prefill_chunk();
         let mut rest = &tokens[cached..];
-        while !rest.is_empty() && !cancel.is_some_and(CancelToken::is_cancelled) {
+        while !rest.is_empty() && self.engine.may_go_on(cancel) {
             let (now, later) = rest.split_at(chunk.min(rest.len()));
             self.forward(now, later.is_empty())?;
             rest = later;
@@ -239,6 +257,20 @@ impl Session {
 
     /// Appends tokens to the cache; the scores after the last ones go to `logits`, if wanted.
     fn forward(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
+        let _in_use = self.slot.begin();
+        let kept = self.slot.positions();
+        if kept < self.tokens.len() {
+            // The engine was short of memory between two calls: what it gave back is read again.
+            let lost = self.tokens.split_off(kept);
+            for tokens in lost.chunks(self.engine.prefill_chunk()) {
+                self.pass(tokens, false)?;
+            }
+        }
+        self.pass(tokens, wanted)
+    }
+
+    /// One pass of the model over at most a chunk.
+    fn pass(&mut self, tokens: &[u32], wanted: bool) -> Result<(), EngineError> {
         // The cache itself may be a little longer.
         let (needed, context_length) = (self.tokens.len() + tokens.len(), self.context_length);
         if needed > context_length {
@@ -249,16 +281,24 @@ impl Session {
             parallel: self.engine.pool(),
             precision: self.engine.precision(),
         };
-        let mut cache = KvCache::new(self.layout, &mut self.kv).map_err(|error| EngineError::Forward(error.into()))?;
+        let mut buffers = self.slot.lock();
+        let Buffers {
+            kv,
+            workspace,
+            positions,
+            ..
+        } = &mut *buffers;
+        let mut cache = KvCache::new(*self.slot.layout(), kv).map_err(|error| EngineError::Forward(error.into()))?;
         let logits = if wanted { &mut self.logits[..] } else { &mut [] };
         let model = self.engine.model().model();
-        let (first, memory) = (self.tokens.len(), bytemuck::cast_slice_mut(&mut self.memory));
+        let (first, memory) = (self.tokens.len(), bytemuck::cast_slice_mut(workspace));
         model.forward(&runtime, tokens, first, &mut cache, memory, logits)?;
         // All of them are looked at, which takes microseconds: looking for the first would take longer.
         if logits.iter().fold(false, |bad, score| bad | !score.is_finite()) {
             return Err(EngineError::NotFinite);
         }
         self.tokens.extend_from_slice(tokens);
+        *positions = self.tokens.len();
         Ok(())
     }
 
@@ -272,6 +312,7 @@ impl Session {
         if needed > context_length {
             return Err(EngineError::ContextOverflow { needed, context_length }.into());
         }
+        let _in_use = self.slot.begin();
         self.tokens.clear();
         let vocab_size = self.engine.config().vocab_size;
         let chunk = self.engine.prefill_chunk().min(MAX_EVALUATED);

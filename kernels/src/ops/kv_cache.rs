@@ -8,6 +8,7 @@ use super::OpError;
 use super::activations::to_codes;
 use crate::Backend;
 use crate::arch::simd::Simd;
+use core::ops::Range;
 
 /// Positions of a key tile.
 pub(crate) const KEY_TILE: usize = 16;
@@ -77,6 +78,43 @@ impl KvLayout {
             KvElement::F16 => 2 * elements,
             KvElement::Int8 => elements + 2 * self.heads * self.positions * size_of::<f32>(),
         }
+    }
+
+    /// Heads of keys, and of values.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// Channels of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
+    }
+
+    /// What a number is stored as.
+    pub fn element(&self) -> KvElement {
+        self.element
+    }
+
+    /// Where in a layer's bytes the first `positions` positions are, in order and apart from each other. Keys come in
+    /// whole tiles of 16 positions.
+    pub fn used(&self, positions: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let positions = positions.min(self.positions);
+        let (row, rows) = (self.head_dim * self.element_bytes(), 2 * self.heads);
+        let keys = positions.next_multiple_of(KEY_TILE);
+        // (The scales' start, the bytes of one.)
+        let scales = match self.element {
+            KvElement::F16 => None,
+            KvElement::Int8 => Some((rows * self.positions * row, size_of::<f32>())),
+        };
+        let (all, heads) = (self.positions, self.heads);
+        let elements = (0..rows).map(move |head| {
+            let length = if head < heads { keys } else { positions };
+            head * all * row..(head * all + length) * row
+        });
+        let scales = scales.into_iter().flat_map(move |(start, bytes)| {
+            (0..rows).map(move |head| start + head * all * bytes..start + (head * all + positions) * bytes)
+        });
+        elements.chain(scales).filter(|part| !part.is_empty())
     }
 
     fn element_bytes(&self) -> usize {
@@ -256,5 +294,41 @@ unsafe fn quantize_head<V: Simd>(x: &[f32], to: *mut i8) -> f32 {
             to_codes(V::load(x.as_ptr().add(i)), inverse).store_i8(to.add(i));
         }
         max / 127.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layer whose every byte of the first positions, and no other, lies in the parts that are in use.
+    #[test]
+    fn used_parts_hold_the_first_positions_and_nothing_else() {
+        for element in [KvElement::F16, KvElement::Int8] {
+            for positions in [0, 1, 15, 16, 17, 40] {
+                let layout = KvLayout::new(3, 32, 40, element).unwrap();
+                let mut data = vec![0u8; layout.bytes()];
+                let mut layer = KvLayer::new(layout, &mut data).unwrap();
+                let row: Vec<f32> = (0..3 * 32).map(|i| 1.0 + i as f32).collect();
+                for position in 0..positions {
+                    layer.store(Backend::Scalar, position, &row, &row).unwrap();
+                }
+                let (mut end, mut bytes) = (0, 0);
+                for part in layout.used(positions) {
+                    assert!(part.start >= end && !part.is_empty());
+                    assert!(data[end..part.start].iter().all(|&byte| byte == 0));
+                    (end, bytes) = (part.end, bytes + part.len());
+                }
+                assert!(end <= data.len() && data[end..].iter().all(|&byte| byte == 0));
+                let element_bytes = if element == KvElement::F16 { 2 } else { 1 };
+                let scales = if element == KvElement::F16 {
+                    0
+                } else {
+                    2 * 4 * 3 * positions
+                };
+                let keys = positions.next_multiple_of(KEY_TILE);
+                assert_eq!(bytes, 3 * 32 * element_bytes * (keys + positions) + scales);
+            }
+        }
     }
 }

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::super::place_of;
 use super::{PackError, read_json};
-use crate::gguf::{GgmlType, release_pages};
+use crate::gguf::GgmlType;
+use crate::pages::release_file;
 use crate::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -105,7 +106,7 @@ impl Shards {
         for map in &self.maps {
             if let Some(bytes) = place_of(data, map) {
                 // SAFETY: all of them map files.
-                unsafe { release_pages(map, bytes) }
+                unsafe { release_file(map, bytes) }
             }
         }
     }
