@@ -36,6 +36,16 @@ pub enum HalfpiError {
         /// The names of those that run.
         available: Vec<String>,
     },
+    /// More memory is needed than the engine may take. Nothing was loaded.
+    #[error("{detail}")]
+    MemoryBudget {
+        /// Bytes of everything together.
+        needed_bytes: u64,
+        /// Bytes allowed.
+        budget_bytes: u64,
+        /// What would need less.
+        detail: String,
+    },
     /// The operating system has no memory left.
     #[error("no memory for {bytes} bytes: {detail}")]
     OutOfMemory {
@@ -72,6 +82,14 @@ pub enum HalfpiError {
         /// What the template says.
         detail: String,
     },
+    /// A saved conversation cannot be taken up. The session is as it was.
+    #[error("{path}: {detail}")]
+    SavedState {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The session is answering: wait for it, cancel it, or use another session.
     #[error("the session is busy with an answer: wait for it, cancel it, or use another session")]
     SessionBusy,
@@ -101,11 +119,17 @@ impl HalfpiError {
         use halfpi::Error;
         let detail = error.inner().to_string();
         let path = match error {
-            Error::ModelFile { path, .. } | Error::Io { path, .. } => path.display().to_string(),
+            Error::ModelFile { path, .. } | Error::Io { path, .. } | Error::SavedState { path, .. } => {
+                path.display().to_string()
+            }
             _ => source.to_owned(),
         };
         match error.inner() {
             Error::Io { source, .. } => HalfpiError::Io {
+                path,
+                detail: source.to_string(),
+            },
+            Error::SavedState { source, .. } => HalfpiError::SavedState {
                 path,
                 detail: source.to_string(),
             },
@@ -130,6 +154,7 @@ impl HalfpiError {
             | ModelError::Scaled { .. } => HalfpiError::Unsupported {
                 detail: format!("{path}: {detail}"),
             },
+            ModelError::Cancelled => HalfpiError::Cancelled,
             &ModelError::Memory { bytes, .. } => HalfpiError::OutOfMemory {
                 bytes: bytes as u64,
                 detail,
@@ -148,6 +173,11 @@ impl HalfpiError {
             },
             EngineError::EmptyPrompt => Self::option("prompt", detail),
             EngineError::ContextLength { .. } => Self::option("context_length", detail),
+            &EngineError::MemoryBudget { needed, budget } => HalfpiError::MemoryBudget {
+                needed_bytes: needed,
+                budget_bytes: budget,
+                detail,
+            },
             &EngineError::Memory { bytes, .. } => HalfpiError::OutOfMemory {
                 bytes: bytes as u64,
                 detail,

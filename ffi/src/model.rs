@@ -2,11 +2,9 @@
 
 use crate::worker::caught;
 use crate::{EngineConfig, HalfpiError, SessionConfig};
-use halfpi::gguf::{GgmlType, Gguf, ModelFile, Value};
-use halfpi::model::LoadOptions;
-use halfpi::pool::Pool;
-use halfpi_kernels::Backend;
-use halfpi_kernels::format::{Codes, Packed};
+use halfpi::engine::EngineOptions;
+use halfpi::gguf::ModelFile;
+use halfpi::model;
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
@@ -16,18 +14,39 @@ pub enum ModelSource {
         /// Where it lies.
         path: String,
     },
+    /// A part of a file that is open already, as Android hands out assets and documents. It is mapped where it lies, not
+    /// copied. The descriptor is duplicated: the caller keeps its own, and may close it after the call.
+    FileDescriptor {
+        /// An open descriptor of a regular file.
+        fd: i32,
+        /// Where the model begins in it, in bytes.
+        offset: u64,
+        /// Its length in bytes; none for everything from `offset` on.
+        length: Option<u64>,
+    },
 }
 
 impl ModelSource {
     pub(crate) fn open(&self) -> Result<ModelFile, HalfpiError> {
-        let ModelSource::Path { path } = self;
-        ModelFile::open(path).map_err(|error| HalfpiError::new(&error, path))
+        let file = match self {
+            ModelSource::Path { path } => ModelFile::open(path),
+            #[cfg(unix)]
+            &ModelSource::FileDescriptor { fd, offset, length } => ModelFile::from_descriptor(fd, offset, length),
+            #[cfg(not(unix))]
+            ModelSource::FileDescriptor { .. } => {
+                let detail = "this system has no file descriptors: give a path".to_owned();
+                return Err(HalfpiError::Unsupported { detail });
+            }
+        };
+        file.map_err(|error| HalfpiError::new(&error, &self.name()))
     }
 
     /// For messages.
     pub(crate) fn name(&self) -> String {
-        let ModelSource::Path { path } = self;
-        path.clone()
+        match self {
+            ModelSource::Path { path } => path.clone(),
+            ModelSource::FileDescriptor { fd, .. } => format!("file descriptor {fd}"),
+        }
     }
 }
 
@@ -69,22 +88,36 @@ pub struct MemoryNeeded {
     pub total_bytes: u64,
 }
 
+impl From<&model::ModelInfo> for ModelInfo {
+    fn from(info: &model::ModelInfo) -> Self {
+        ModelInfo {
+            name: info.name.clone(),
+            architecture: info.config.architecture.name().to_owned(),
+            parameters: info.parameters,
+            context_length: info.config.context_length as u64,
+            vocab_size: info.config.vocab_size as u64,
+            layers: info.config.block_count as u64,
+            file_bytes: info.file_bytes,
+            bits_per_weight: info.bits_per_weight(),
+            license: info.license.clone(),
+            has_chat_template: info.has_chat_template,
+        }
+    }
+}
+
 /// Reads a model's header. Nothing is loaded.
 ///
 /// # Errors
 /// `Io`, `ModelFile`, `Unsupported`: the model would not load either.
 #[uniffi::export]
 pub fn inspect_model(source: ModelSource) -> Result<ModelInfo, HalfpiError> {
-    caught(|| {
-        let file = source.open()?;
-        info(&file).map_err(|error| HalfpiError::new(&error, &source.name()))
-    })
+    caught(|| inspect(&source, &source.open()?, &EngineOptions::default()).map(|info| ModelInfo::from(&info)))
 }
 
 /// What loading a model and opening one session will take. Nothing is loaded.
 ///
 /// # Errors
-/// As [`inspect_model`], and those of the options.
+/// As [`inspect_model`], and `InvalidOption` and `Backend` for the options.
 #[uniffi::export]
 pub fn memory_needed(
     source: ModelSource,
@@ -92,75 +125,24 @@ pub fn memory_needed(
     session: SessionConfig,
 ) -> Result<MemoryNeeded, HalfpiError> {
     caught(|| {
-        let file = source.open()?;
         let options = config.options()?;
-        let refuse = |error: halfpi::Error| HalfpiError::new(&error, &source.name());
-        let load = load_options(options.backend.unwrap_or_else(Backend::detect));
-        let gguf = file.gguf().map_err(refuse)?;
-        let info = halfpi::model::ModelInfo::inspect(&gguf, load).map_err(refuse)?;
-        let trained = info.config.context_length;
-        let context_length = session
-            .context_length
-            .map_or(trained.min(4096), |length| length as usize);
-        if !(1..=trained).contains(&context_length) {
-            let detail = format!("{context_length} is not from 1 to {trained}, which this model has");
-            return Err(HalfpiError::option("context_length", detail));
-        }
-        let threads = options.threads.unwrap_or_else(Pool::default_threads);
-        let memory = info
-            .session_memory(context_length, session.kv_element(), options.prefill_chunk, threads)
-            .map_err(|error| HalfpiError::option("context_length", error.to_string()))?;
-        let session_bytes = memory.kv_cache.saturating_add(memory.workspace) as u64;
-        let (weights_bytes, heap_bytes) = (info.mapped_bytes as u64, info.converted_bytes as u64);
+        let info = inspect(&source, &source.open()?, &options)?;
+        let needed = info.memory_needed(&options, &session.options());
+        let needed = needed.map_err(|error| HalfpiError::new(&error.into(), &source.name()))?;
         Ok(MemoryNeeded {
-            weights_bytes,
-            heap_bytes,
-            session_bytes,
-            total_bytes: weights_bytes.saturating_add(heap_bytes).saturating_add(session_bytes),
+            weights_bytes: needed.mapped,
+            heap_bytes: needed.heap,
+            session_bytes: needed.session,
+            total_bytes: needed.total(),
         })
     })
 }
 
-fn load_options(backend: Backend) -> LoadOptions {
-    LoadOptions {
-        expand_trits: !backend.looks_up_trits(),
-        ..LoadOptions::default()
-    }
-}
-
-/// What a file says of itself.
-pub(crate) fn info(file: &ModelFile) -> halfpi::Result<ModelInfo> {
-    let gguf = file.gguf()?;
-    let config = halfpi::model::ModelInfo::inspect(&gguf, load_options(Backend::detect()))?.config;
-    let text = |key: &str| gguf.get(key).and_then(Value::as_str).map(str::to_owned);
-    let parameters = parameters(&gguf);
-    let bytes: u64 = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
-    Ok(ModelInfo {
-        name: text("general.name"),
-        architecture: gguf.str("general.architecture")?.to_owned(),
-        parameters,
-        context_length: config.context_length as u64,
-        vocab_size: config.vocab_size as u64,
-        layers: config.block_count as u64,
-        file_bytes: file.bytes().len() as u64,
-        bits_per_weight: bytes as f64 * 8.0 / parameters.max(1) as f64,
-        license: text("general.license"),
-        has_chat_template: gguf.get("tokenizer.chat_template").is_some(),
-    })
-}
-
-/// Weights of all tensors.
-fn parameters(gguf: &Gguf<'_>) -> u64 {
-    let count = |tensor: &halfpi::gguf::TensorInfo<'_>| {
-        let packed = (tensor.ty == GgmlType::I8).then(|| Packed::from_file_bytes(gguf.data(tensor)).ok());
-        match packed.flatten() {
-            // The real form of complex weights has each part twice.
-            Some(packed) => {
-                let times = if packed.codes() == Codes::PhaseComplex { 2 } else { 1 };
-                (packed.rows() * packed.cols() / times) as u64
-            }
-            None => tensor.dims().iter().product(),
-        }
-    };
-    gguf.tensors().iter().map(count).sum()
+/// What a file is, for an engine with these options.
+pub(crate) fn inspect(
+    source: &ModelSource,
+    file: &ModelFile,
+    options: &EngineOptions,
+) -> Result<model::ModelInfo, HalfpiError> {
+    model::ModelInfo::of(file, options).map_err(|error| HalfpiError::new(&error, &source.name()))
 }

@@ -11,7 +11,7 @@ use halfpi_kernels::Backend;
 use halfpi_kernels::ops::KvElement;
 
 /// More threads than any phone has cores.
-const MOST_THREADS: u32 = 64;
+pub(crate) const MOST_THREADS: u32 = 64;
 /// Positions of a prompt that run together: more take memory and are no faster.
 const MOST_PREFILL: u32 = 4096;
 
@@ -30,6 +30,10 @@ pub struct EngineConfig {
     /// Positions of a prompt that run together, 1 to 4096. More are faster, take more memory and delay a cancel.
     #[uniffi(default = 128)]
     pub prefill_chunk: u32,
+    /// The most bytes that weights and sessions together may take; none for no limit. It is checked before weights are
+    /// read, and whenever a session begins.
+    #[uniffi(default = None)]
+    pub memory_budget_bytes: Option<u64>,
 }
 
 impl Default for EngineConfig {
@@ -39,6 +43,7 @@ impl Default for EngineConfig {
             backend: None,
             exact: false,
             prefill_chunk: 128,
+            memory_budget_bytes: None,
         }
     }
 }
@@ -54,12 +59,13 @@ impl EngineConfig {
             backend: backend.map(find).transpose()?,
             precision: if self.exact { Precision::F32 } else { Precision::Int8 },
             prefill_chunk: self.prefill_chunk as usize,
+            memory_budget: self.memory_budget_bytes,
             ..EngineOptions::default()
         })
     }
 }
 
-fn within(name: &str, value: u32, most: u32) -> Result<(), HalfpiError> {
+pub(crate) fn within(name: &str, value: u32, most: u32) -> Result<(), HalfpiError> {
     match (1..=most).contains(&value) {
         true => Ok(()),
         false => Err(HalfpiError::option(name, format!("{value} is not from 1 to {most}"))),
@@ -113,7 +119,10 @@ impl SessionConfig {
     pub(crate) fn options(self) -> SessionOptions {
         SessionOptions {
             context_length: self.context_length.map(|length| length as usize),
-            kv_element: self.kv_element(),
+            kv_element: match self.kv_precision {
+                KvPrecision::F16 => KvElement::F16,
+                KvPrecision::Int8 => KvElement::Int8,
+            },
             overflow: match self.overflow {
                 Overflow::Slide => session::Overflow::Slide,
                 Overflow::Error => session::Overflow::Error,
@@ -122,13 +131,6 @@ impl SessionConfig {
             system: self.system,
             tools: self.tools.into_iter().map(Into::into).collect(),
             thinking: self.thinking,
-        }
-    }
-
-    pub(crate) fn kv_element(&self) -> KvElement {
-        match self.kv_precision {
-            KvPrecision::F16 => KvElement::F16,
-            KvPrecision::Int8 => KvElement::Int8,
         }
     }
 }

@@ -189,6 +189,32 @@ impl Session {
         self.0.with(|session| session.reset())
     }
 
+    /// Writes the conversation with its cache to a file, which `restore` reads. The file is there whole or not at all.
+    /// What was said can be read in it.
+    ///
+    /// # Errors
+    /// `SessionBusy`, `Closed`, `Io`.
+    pub fn save(&self, path: String) -> Result<(), HalfpiError> {
+        self.0.at_once(|session| session.save(&path))
+    }
+
+    /// Takes up a conversation that `save` wrote, with the same model file. After an error the session is as it was.
+    ///
+    /// # Errors
+    /// `SessionBusy`, `Closed`, `Io`; `SavedState` for another model's conversation, a damaged or a foreign file.
+    pub fn restore(&self, path: String) -> Result<(), HalfpiError> {
+        self.0.at_once(|session| session.restore(&path))
+    }
+
+    /// Another session that goes on from here, with the same conversation and cache.
+    ///
+    /// # Errors
+    /// `SessionBusy`, `Closed`, `MemoryBudget`, `OutOfMemory`.
+    pub fn fork(&self) -> Result<Arc<Session>, HalfpiError> {
+        let fork = self.0.at_once(|session| session.fork())?;
+        self.0.shared.adopt(fork)
+    }
+
     /// Tokens of prompt and answer that fit together.
     pub fn context_length(&self) -> u32 {
         self.0.context_length
@@ -241,6 +267,15 @@ impl Inner {
             Slot::Busy { .. } => Err(HalfpiError::SessionBusy),
             Slot::Closed => Err(HalfpiError::Closed),
         }
+    }
+
+    /// Something that takes a while but none of the engine's time: it runs on the calling thread.
+    fn at_once<T>(
+        self: &Arc<Self>,
+        job: impl FnOnce(&mut session::Session) -> halfpi::Result<T>,
+    ) -> Result<T, HalfpiError> {
+        let mut taken = Inner::take(self, CancelToken::new())?;
+        caught(|| job(taken.session()?).map_err(|error| HalfpiError::new(&error, &self.shared.source)))
     }
 
     /// Drops the session: now, or when the answer that is cancelled here has ended.

@@ -1,4 +1,4 @@
-use crate::common::{Ears, ModelPath, Told, gated, tokens};
+use crate::common::{Ears, TestFile, Told, gated, tokens};
 use halfpi_ffi::{ChatMessage, ChatRole, FinishReason, HalfpiError, SessionConfig};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -13,7 +13,7 @@ fn message(role: ChatRole, content: &str) -> ChatMessage {
 
 #[test]
 fn an_answer_is_streamed_whole_and_ends_once() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let ears = Ears::new();
@@ -37,7 +37,7 @@ fn an_answer_is_streamed_whole_and_ends_once() {
 
 #[test]
 fn the_next_question_reads_only_what_is_new() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let config = SessionConfig {
         system: Some("Be brief.".to_owned()),
@@ -58,7 +58,7 @@ fn the_next_question_reads_only_what_is_new() {
 
 #[test]
 fn a_conversation_of_the_callers_leaves_the_sessions_own_alone() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let own = vec![message(ChatRole::User, "mine")];
@@ -74,7 +74,7 @@ fn a_conversation_of_the_callers_leaves_the_sessions_own_alone() {
 
 #[test]
 fn a_busy_session_says_so_and_goes_on() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let (ears, keeper) = gated();
@@ -95,7 +95,7 @@ fn a_busy_session_says_so_and_goes_on() {
 
 #[test]
 fn the_last_call_may_ask_the_next_question() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let (sender, receiver) = mpsc::channel();
@@ -116,7 +116,7 @@ fn the_last_call_may_ask_the_next_question() {
 
 #[test]
 fn first_come_first_served() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let ends = Arc::new(Mutex::new(Vec::new()));
     let (ears, keeper) = gated();

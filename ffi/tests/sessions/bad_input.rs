@@ -1,4 +1,4 @@
-use crate::common::{Ears, ModelPath, Told, tokens};
+use crate::common::{Ears, TestFile, Told, tokens};
 use halfpi_ffi::{
     Engine, EngineConfig, GenerationOptions, HalfpiError, ModelSource, Overflow, SessionConfig, available_backends,
     inspect_model, memory_needed,
@@ -39,7 +39,7 @@ fn files_that_are_no_models() {
 
 #[test]
 fn options_out_of_range() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let defaults = EngineConfig::default();
     let wrong = [
         EngineConfig {
@@ -103,7 +103,7 @@ fn options_out_of_range() {
 
 #[test]
 fn a_schema_that_cannot_be_followed() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let session = model.load().session(SessionConfig::default()).unwrap();
     let options = GenerationOptions {
         json_schema: Some("{".to_owned()),
@@ -115,7 +115,7 @@ fn a_schema_that_cannot_be_followed() {
 
 #[test]
 fn a_prompt_longer_than_the_context() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let config = SessionConfig {
         context_length: Some(64),
@@ -144,7 +144,7 @@ fn a_prompt_longer_than_the_context() {
 
 #[test]
 fn a_file_says_what_it_is_before_it_is_loaded() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let info = inspect_model(model.source()).unwrap();
     assert_eq!(
         (

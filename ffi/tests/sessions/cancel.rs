@@ -1,10 +1,10 @@
-use crate::common::{Ears, ModelPath, Told, gated, tokens};
+use crate::common::{Ears, TestFile, Told, gated, tokens};
 use halfpi_ffi::{FinishReason, Generation, SessionConfig};
 use std::sync::{Arc, OnceLock};
 
 #[test]
 fn a_cancelled_answer_ends_within_a_token() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let (ears, keeper) = gated();
@@ -25,7 +25,7 @@ fn a_cancelled_answer_ends_within_a_token() {
 
 #[test]
 fn dropping_the_generation_cancels() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let (ears, keeper) = gated();
@@ -43,7 +43,7 @@ fn dropping_the_generation_cancels() {
 
 #[test]
 fn a_listener_may_cancel_its_own_answer() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let own: Arc<OnceLock<Arc<Generation>>> = Arc::default();
@@ -65,7 +65,7 @@ fn a_listener_may_cancel_its_own_answer() {
 
 #[test]
 fn what_is_still_queued_can_be_cancelled() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let (ears, keeper) = gated();
     let first = engine.session(SessionConfig::default()).unwrap();

@@ -1,5 +1,5 @@
-use crate::common::{Ears, ModelPath, Told, gated, tokens};
-use halfpi_ffi::{FinishReason, HalfpiError, SessionConfig};
+use crate::common::{Ears, TestFile, Told, gated, tokens};
+use halfpi_ffi::{FinishReason, HalfpiError, PowerMode, SessionConfig, TrimLevel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -12,7 +12,7 @@ fn assert_cancelled(ears: &Ears) {
 
 #[test]
 fn a_closed_session_refuses_and_its_engine_goes_on() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     session.close();
@@ -34,7 +34,7 @@ fn a_closed_session_refuses_and_its_engine_goes_on() {
 
 #[test]
 fn a_closed_engine_closes_its_sessions() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     engine.close();
@@ -45,13 +45,17 @@ fn a_closed_engine_closes_its_sessions() {
     let refused = session.generate("Hello".to_owned(), tokens(4), Ears::new());
     assert_eq!(refused.err(), Some(closed.clone()));
     assert_eq!(session.messages(), Err(closed));
-    // What was known before is known still.
-    assert_eq!((engine.threads(), engine.info().layers), (1, 2));
+    assert_eq!(engine.memory(), Err(HalfpiError::Closed));
+    assert_eq!(engine.set_threads(1), Err(HalfpiError::Closed));
+    // What a system's warning calls does nothing, and what was known before is known still.
+    engine.trim(TrimLevel::Critical);
+    engine.set_power_mode(PowerMode::Paused);
+    assert_eq!((engine.threads(), engine.info().layers), (0, 2));
 }
 
 #[test]
 fn closing_cancels_and_waits_for_the_last_call() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let (ears, keeper) = gated();
     let session = engine.session(SessionConfig::default()).unwrap();
@@ -75,9 +79,29 @@ fn closing_cancels_and_waits_for_the_last_call() {
     assert_cancelled(&second);
 }
 
+/// A paused answer would wait for ever.
+#[test]
+fn closing_ends_what_is_paused() {
+    let model = TestFile::tiny();
+    let engine = model.load();
+    let (ears, keeper) = gated();
+    let session = engine.session(SessionConfig::default()).unwrap();
+    let generation = session.generate("Hello".to_owned(), tokens(200), ears.clone()).unwrap();
+    keeper.wait();
+    engine.set_power_mode(PowerMode::Paused);
+    keeper.open();
+    assert!(!generation.is_finished());
+    let other = engine.session(SessionConfig::default()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| other.prewarm());
+        engine.close();
+    });
+    assert_cancelled(&ears);
+}
+
 #[test]
 fn a_listener_may_close_everything() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let held = Arc::new(Mutex::new(Some((engine.clone(), session.clone()))));
@@ -103,7 +127,7 @@ fn a_listener_may_close_everything() {
 /// The listener holds the last references: all is dropped on the engine's own thread, which must not wait for itself.
 #[test]
 fn the_last_reference_may_be_a_listeners() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let held = Mutex::new(Some((engine.clone(), session.clone())));
@@ -120,7 +144,7 @@ fn the_last_reference_may_be_a_listeners() {
 
 #[test]
 fn sessions_keep_their_engine() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let session = model.load().session(SessionConfig::default()).unwrap();
     let generation = session.generate("Hello".to_owned(), tokens(4), Ears::new()).unwrap();
     drop(session);

@@ -10,16 +10,22 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-/// A random model's file, which goes away with this value.
-pub struct ModelPath(PathBuf);
+/// A file, a random model's mostly, which goes away with this value.
+pub struct TestFile(PathBuf);
 
-impl ModelPath {
+impl TestFile {
     pub fn tiny() -> Self {
+        let model = Self::at("model");
+        SyntheticModel::tiny(Architecture::Llama).save(&model.0).unwrap();
+        model
+    }
+
+    /// A path for the test to write to.
+    pub fn at(name: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("halfpi-ffi-{}-{number}.gguf", std::process::id()));
-        SyntheticModel::tiny(Architecture::Llama).save(&path).unwrap();
-        ModelPath(path)
+        let name = format!("halfpi-ffi-{}-{number}-{name}", std::process::id());
+        TestFile(std::env::temp_dir().join(name))
     }
 
     pub fn path(&self) -> String {
@@ -39,7 +45,7 @@ impl ModelPath {
     }
 }
 
-impl Drop for ModelPath {
+impl Drop for TestFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }

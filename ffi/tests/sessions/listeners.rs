@@ -1,8 +1,9 @@
-use crate::common::{Ears, ModelPath, Told, gated, tokens};
+use crate::common::{Ears, TestFile, Told, gated, tokens};
 use halfpi_ffi::{
     CallbackError, Engine, EngineConfig, Generation, HalfpiError, LoadListener, LogLevel, LogSink, SessionConfig,
     set_log_sink,
 };
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 fn failure() -> CallbackError {
@@ -19,7 +20,7 @@ fn callback_error() -> HalfpiError {
 
 /// Whatever a listener does at its first text, the answer fails and everything else goes on.
 fn assert_fails_alone(ears: Arc<Ears>) {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     session
@@ -56,7 +57,7 @@ fn a_listener_that_panics_ends_its_answer() {
 
 #[test]
 fn a_last_call_that_throws_changes_nothing() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let ears = Ears::with(|told| match told {
@@ -71,7 +72,7 @@ fn a_last_call_that_throws_changes_nothing() {
 
 #[test]
 fn waiting_inside_a_listener_is_refused_and_other_calls_are_not() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let other = engine.session(SessionConfig::default()).unwrap();
@@ -102,7 +103,7 @@ fn waiting_inside_a_listener_is_refused_and_other_calls_are_not() {
 /// Backpressure: a slow listener holds the engine up, and loses nothing.
 #[test]
 fn the_engine_waits_for_its_listener() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let session = engine.session(SessionConfig::default()).unwrap();
     let (ears, keeper) = gated();
@@ -125,9 +126,18 @@ impl LoadListener for Progress {
     }
 }
 
+/// Cancels the second time.
+struct Late(AtomicUsize);
+
+impl LoadListener for Late {
+    fn on_progress(&self, _: f64) -> Result<bool, CallbackError> {
+        Ok(self.0.fetch_add(1, Relaxed) == 0)
+    }
+}
+
 #[test]
 fn loading_tells_how_far_it_is_and_can_be_cancelled() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let load = |answer| {
         let progress = Arc::new(Progress {
             heard: Mutex::default(),
@@ -141,6 +151,10 @@ fn loading_tells_how_far_it_is_and_can_be_cancelled() {
     assert_eq!((heard.first(), heard.last()), (Some(&0.0), Some(&1.0)));
     let (engine, heard) = load(Ok(false));
     assert_eq!((engine.err(), heard.len()), (Some(HalfpiError::Cancelled), 1));
+    // Later too, when the weights are at work.
+    let late = Arc::new(Late(AtomicUsize::new(0)));
+    let engine = Engine::load(model.source(), EngineConfig::default(), Some(late.clone()));
+    assert_eq!((engine.err(), late.0.load(Relaxed)), (Some(HalfpiError::Cancelled), 2));
     let (engine, heard) = load(Err(failure()));
     assert_eq!((engine.err(), heard.len()), (Some(callback_error()), 1));
 }
@@ -158,7 +172,7 @@ impl LogSink for Lines {
 /// The sink is the process's: what other tests do meanwhile may be in it too.
 #[test]
 fn a_sink_gets_the_log() {
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let lines = Arc::new(Lines(Mutex::default()));
     set_log_sink(LogLevel::Info, Some(lines.clone())).unwrap();
     let engine = model.load();

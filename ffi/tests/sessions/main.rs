@@ -7,3 +7,5 @@ mod close;
 mod common;
 mod listeners;
 mod parallel;
+mod resources;
+mod state;

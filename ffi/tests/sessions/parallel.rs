@@ -1,4 +1,4 @@
-use crate::common::{Ears, ModelPath, tokens};
+use crate::common::{Ears, TestFile, tokens};
 use halfpi_ffi::{Engine, GenerationOptions, SessionConfig};
 use std::sync::Barrier;
 use std::thread;
@@ -27,7 +27,7 @@ fn conversation(engine: &Engine, number: u64) -> Vec<String> {
 #[test]
 fn twenty_sessions_at_once_say_what_they_say_one_by_one() {
     const SESSIONS: u64 = 20;
-    let model = ModelPath::tiny();
+    let model = TestFile::tiny();
     let engine = model.load();
     let alone: Vec<_> = (0..SESSIONS).map(|number| conversation(&engine, number)).collect();
     let start = Barrier::new(SESSIONS as usize);
