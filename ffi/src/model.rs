@@ -73,6 +73,10 @@ pub struct ModelInfo {
     pub license: Option<String>,
     /// Whether the file has a chat template; without one, ChatML is used.
     pub has_chat_template: bool,
+    /// Whether the template has its model call tools. Without, sessions describe them in the system message.
+    pub supports_tools: bool,
+    /// Whether the model thinks before it answers, or can.
+    pub supports_thinking: bool,
 }
 
 /// Memory that a model takes, in bytes.
@@ -101,6 +105,8 @@ impl From<&model::ModelInfo> for ModelInfo {
             bits_per_weight: info.bits_per_weight(),
             license: info.license.clone(),
             has_chat_template: info.has_chat_template,
+            supports_tools: info.supports_tools,
+            supports_thinking: info.supports_thinking,
         }
     }
 }

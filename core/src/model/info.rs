@@ -2,6 +2,7 @@ use super::tensors::Plan;
 use super::{LoadOptions, read_config};
 use crate::Result;
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
+use crate::template::ChatTemplate;
 use crate::transformer::{Config, KvCache, workspace_len};
 use halfpi_kernels::format::{Codes, Packed};
 use halfpi_kernels::ops::{KvElement, OpError};
@@ -23,6 +24,10 @@ pub struct ModelInfo {
     pub tensor_bytes: u64,
     /// The file says how a conversation is written. (Without it, ChatML is taken.)
     pub has_chat_template: bool,
+    /// The template has its model call tools. (Without, sessions describe them in the system message.)
+    pub supports_tools: bool,
+    /// The model thinks before it answers, or can.
+    pub supports_thinking: bool,
     /// Bytes of weights that are used in the mapped file as they are.
     pub mapped_bytes: usize,
     /// Bytes of weights that loading packs into memory of their own.
@@ -76,6 +81,10 @@ impl ModelInfo {
         let config = read_config(gguf)?;
         let plan = Plan::new(gguf, &config, options)?;
         let text = |key| Ok::<_, crate::Error>(gguf.opt_str(key)?.map(str::to_owned));
+        let source = gguf.opt_str("tokenizer.chat_template")?;
+        // What the tokens are called that begin and end a text makes no difference here; that a template is broken is
+        // for loading to say.
+        let template = source.and_then(|source| ChatTemplate::new(source, "", "").ok());
         let parameters = |tensor| logical_shape(gguf, tensor).iter().product::<u64>();
         Ok(ModelInfo {
             name: text("general.name")?,
@@ -84,7 +93,9 @@ impl ModelInfo {
             parameters: gguf.tensors().iter().map(parameters).sum(),
             file_bytes: gguf.file_bytes(),
             tensor_bytes: gguf.tensors().iter().map(|tensor| tensor.bytes).sum(),
-            has_chat_template: gguf.opt_str("tokenizer.chat_template")?.is_some(),
+            has_chat_template: source.is_some(),
+            supports_tools: template.as_ref().is_some_and(ChatTemplate::supports_tools),
+            supports_thinking: template.as_ref().is_some_and(ChatTemplate::supports_thinking),
             mapped_bytes: plan.mapped_bytes(),
             converted_bytes: plan.heap_bytes(),
         })

@@ -158,6 +158,7 @@ fn a_file_says_what_it_is_before_it_is_loaded() {
     assert_eq!(info.file_bytes, std::fs::metadata(model.path()).unwrap().len());
     // All weights are f32.
     assert_eq!(info.bits_per_weight, 32.0);
+    assert!(!info.supports_tools && !info.supports_thinking);
     assert_eq!(info, model.load().info());
 
     let config = SessionConfig::default();
