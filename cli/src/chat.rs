@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use halfpi::constrain::Constraint;
 use halfpi::sampler::SamplerOptions;
-use halfpi::session::{Answer, CancelToken, FinishReason, GenerateOptions, Session, SessionOptions};
+use halfpi::session::{Answer, CancelToken, FinishReason, GenerateOptions, Listener, Session, SessionOptions};
 use serde::Serialize;
 
 use crate::engine::{EngineArgs, KvType};
@@ -14,6 +15,9 @@ use crate::output::{Outcome, print, terminal_safe};
 
 /// What a shell reports of a program that Ctrl-C ended.
 const EXIT_INTERRUPTED: i32 = 130;
+
+const DIM: &str = "\x1b[2m";
+const NORMAL: &str = "\x1b[22m";
 
 const HELP: &str = "\
 /reset  start a new conversation
@@ -28,7 +32,8 @@ Ctrl-C stops an answer; a second one leaves.";
 #[command(after_help = "Examples:
   halfpi chat --model model.gguf
   halfpi chat --model model.gguf --prompt 'Why is the sky blue?' --max-tokens 100
-  halfpi chat --model model.gguf --prompt Hello --seed 1 --json")]
+  halfpi chat --model model.gguf --prompt Hello --seed 1 --json
+  halfpi chat --model model.gguf --prompt 'Describe a cat as JSON' --json-schema cat.json")]
 pub struct Args {
     /// Model file (GGUF)
     #[arg(long, short, env = "HALFPI_MODEL", value_name = "MODEL")]
@@ -45,6 +50,12 @@ pub struct Args {
     /// End an answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Answer with JSON that satisfies the schema in this file, and with nothing else
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
+    /// Whether the model thinks before it answers, if it can [default: the template's own]
+    #[arg(long, value_name = "BOOL")]
+    thinking: Option<bool>,
     #[command(flatten)]
     sampling: Sampling,
     /// Tokens of conversation that are kept [default: the model's own, at most 4096]
@@ -129,6 +140,8 @@ impl From<&Sampling> for SamplerOptions {
 #[derive(Serialize)]
 struct Report<'a> {
     text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a str>,
     finish_reason: &'static str,
     prompt_tokens: usize,
     cached_tokens: usize,
@@ -144,6 +157,7 @@ impl<'a> Report<'a> {
         let usage = &answer.usage;
         Report {
             text: &answer.text,
+            thinking: answer.thinking.as_deref(),
             finish_reason: match answer.finish {
                 FinishReason::EndOfTurn => "end_of_turn",
                 FinishReason::ToolCalls => "tool_calls",
@@ -178,11 +192,57 @@ impl<'a> Report<'a> {
     }
 }
 
+/// Shows an answer as it comes. What the model thinks is shown dimmed on a terminal and nowhere else.
+struct Screen {
+    is_silent: bool,
+    terminal: bool,
+    /// The last piece was a thought.
+    thinks: bool,
+    written: io::Result<()>,
+}
+
+impl Screen {
+    fn write(&mut self, text: &str) -> ControlFlow<()> {
+        let mut out = io::stdout().lock();
+        self.written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match self.written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}
+
+impl Listener for Screen {
+    fn on_text(&mut self, text: &str) -> ControlFlow<()> {
+        if self.is_silent {
+            return ControlFlow::Continue(());
+        }
+        if std::mem::take(&mut self.thinks) {
+            self.write("\n\n")?;
+        }
+        let text = if self.terminal {
+            terminal_safe(text)
+        } else {
+            text.into()
+        };
+        self.write(&text)
+    }
+
+    fn on_thinking(&mut self, text: &str) -> ControlFlow<()> {
+        if self.is_silent || !self.terminal {
+            return ControlFlow::Continue(());
+        }
+        self.thinks = true;
+        self.write(&format!("{DIM}{}{NORMAL}", terminal_safe(text)))
+    }
+}
+
 /// The answer under way, for Ctrl-C.
 type Running = Arc<Mutex<Option<CancelToken>>>;
 
 struct Chat<'a> {
     args: &'a Args,
+    constraint: Option<Constraint>,
     session: Session,
     running: Running,
     last: Option<Answer>,
@@ -191,11 +251,13 @@ struct Chat<'a> {
 pub fn run(args: &Args) -> Outcome {
     let sampler = SamplerOptions::from(&args.sampling);
     sampler.validate()?;
+    let constraint = args.json_schema.as_deref().map(read_schema).transpose()?;
     let engine = args.engine.open(&args.model)?;
     let options = SessionOptions {
         context_length: args.context,
         kv_element: args.kv.into(),
         system: args.system.clone(),
+        thinking: args.thinking,
         ..SessionOptions::default()
     };
     let session = engine.session(options)?;
@@ -203,6 +265,7 @@ pub fn run(args: &Args) -> Outcome {
     stop_on_interrupt(Arc::clone(&running))?;
     let mut chat = Chat {
         args,
+        constraint,
         session,
         running,
         last: None,
@@ -211,6 +274,11 @@ pub fn run(args: &Args) -> Outcome {
         Some(prompt) => chat.answer(prompt),
         None => chat.converse(),
     }
+}
+
+fn read_schema(path: &Path) -> Outcome<Constraint> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Constraint::json_schema(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 /// The first Ctrl-C stops an answer, one without an answer under way ends the program.
@@ -273,27 +341,21 @@ impl Chat<'_> {
             sampler: SamplerOptions::from(&self.args.sampling),
             max_tokens: self.args.max_tokens,
             stop: self.args.stop.clone(),
+            constraint: self.constraint.clone(),
             cancel: Some(cancel.clone()),
-            ..GenerateOptions::default()
         };
         let json = self.args.json;
         let terminal = io::stdout().is_terminal();
-        let mut written = Ok(());
+        let mut screen = Screen {
+            is_silent: json,
+            terminal,
+            thinks: false,
+            written: Ok(()),
+        };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
-        let answer = self.session.send(question, &options, &mut |piece: &str| {
-            if !json {
-                let shown = if terminal { terminal_safe(piece) } else { piece.into() };
-                let mut out = io::stdout().lock();
-                written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
-            }
-            if written.is_ok() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        });
+        let answer = self.session.send(question, &options, &mut screen);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        written?;
+        screen.written?;
         let answer = answer?;
         let report = Report::new(&answer);
         if json {

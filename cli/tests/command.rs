@@ -379,6 +379,50 @@ fn chat_answers_once() {
 }
 
 #[test]
+fn chat_answers_by_a_schema() {
+    let file = |name: &str, text: &str| std::fs::write(folder().join(name), text).unwrap();
+    file(
+        "schema.json",
+        r#"{"type": "array", "items": {"enum": ["yes", "no"]}, "minItems": 2, "maxItems": 2}"#,
+    );
+    file("impossible.json", r#"{"type": "integer", "minimum": 2, "maximum": 1}"#);
+    file("no-schema.json", "{\"type\": ");
+    let chat = |schema| {
+        [
+            "chat",
+            "--model",
+            "f32.gguf",
+            "--prompt",
+            "Yes?",
+            "--seed",
+            "1",
+            "--json-schema",
+            schema,
+        ]
+    };
+    let answer = json(&[&chat("schema.json")[..], &["--json"]].concat());
+    assert_eq!(answer["finish_reason"], "end_of_turn");
+    let text: Value = serde_json::from_str(answer["text"].as_str().unwrap()).unwrap();
+    let items = text.as_array().unwrap();
+    assert!(
+        items.len() == 2 && items.iter().all(|item| item == "yes" || item == "no"),
+        "{text}"
+    );
+    for (schema, word) in [
+        ("impossible.json", "nothing satisfies"),
+        ("no-schema.json", "line 1"),
+        ("missing.json", "missing.json"),
+    ] {
+        let output = halfpi(&chat(schema));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && stderr.contains(word) && stderr.contains(schema),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn chat_is_a_conversation() {
     let mut child = command(&["chat", "--max-tokens", "4", "--temperature", "0", "--json"])
         .env("HALFPI_MODEL", "f32.gguf")
