@@ -32,6 +32,24 @@ pub const AARCH64_BARE: Target = Target {
     library: "core",
 };
 
+/// Apple's devices and simulators. A static library needs no linker, so it can be built anywhere.
+pub const AARCH64_IOS: Target = Target::apple("aarch64-apple-ios");
+/// The simulator on a Mac with Apple's processor.
+pub const AARCH64_IOS_SIM: Target = Target::apple("aarch64-apple-ios-sim");
+/// The simulator on a Mac with an Intel processor.
+pub const X86_64_IOS_SIM: Target = Target::apple("x86_64-apple-ios");
+/// Macs, for `swift test` and Mac apps.
+pub const AARCH64_MACOS: Target = Target::apple("aarch64-apple-darwin");
+
+impl Target {
+    const fn apple(triple: &'static str) -> Self {
+        Self {
+            triple,
+            library: "std,panic_abort,panic_unwind",
+        }
+    }
+}
+
 /// Debian's suites that may have the source of a recent Rust, the likeliest first.
 const SUITES: [&str; 3] = ["trixie-backports", "testing", "unstable"];
 

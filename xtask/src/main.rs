@@ -6,11 +6,15 @@ mod context;
 mod cross;
 mod demo;
 mod fuzz;
+mod ios;
 mod kotlin;
+mod mach_o;
 mod model;
 mod outcome;
+mod package_ios;
 mod size;
 mod steps;
+mod swift;
 mod test;
 
 use std::process::ExitCode;
@@ -31,6 +35,9 @@ Commands:
   test --list        name the steps
   bindings LANGUAGE [--out-dir DIRECTORY]
                      write the kotlin or swift code that uniffi makes for halfpi-ffi [target/bindings/LANGUAGE]
+  bench-swift [OPTION…]
+                     compare tokens per second through Swift and through the Rust API (benches/swift.py)
+  package-ios        make the Swift package's XCFramework, on a Mac
   size               print the size of the library that apps ship, by feature
   model              print the path of the demo model, getting it first if it is not there
 
@@ -70,6 +77,15 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
         }
         Some("size") => {
             size::report(&Context::new()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("bench-swift") => {
+            let context = Context::new()?;
+            ios::bench(&context, &steps::test_model(&context)?, rest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("package-ios") => {
+            package_ios::package(&Context::new()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some("model") => {

@@ -10,6 +10,7 @@ use crate::context::{Context, find_program};
 use crate::cross::{self, AARCH64_BARE, AARCH64_LINUX};
 use crate::demo;
 use crate::fuzz;
+use crate::ios;
 use crate::kotlin;
 use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
@@ -46,6 +47,11 @@ pub fn all(context: &Context) -> Vec<Step> {
         "test",
         "every test of the workspace, with the demo model",
         Box::new(tests),
+    );
+    step(
+        "swift",
+        "the tests of the Swift package, against the library",
+        Box::new(|context| ios::test(context, &test_model(context)?)),
     );
     step(
         "report",
@@ -352,7 +358,7 @@ fn bench(context: &Context) -> Outcome {
 }
 
 /// HALFPI_TEST_MODEL, or else the demo model.
-fn test_model(context: &Context) -> Outcome<PathBuf> {
+pub fn test_model(context: &Context) -> Outcome<PathBuf> {
     match env::var_os("HALFPI_TEST_MODEL") {
         Some(path) => Ok(std::path::absolute(path).map_err(|e| format!("HALFPI_TEST_MODEL: {e}"))?),
         None => model::path(context),
