@@ -69,6 +69,15 @@ impl Session {
             let result = caught(|| taken.answer(&options, &mut relay, ask));
             // First, so that the listener may ask the next question.
             drop(taken);
+            if let Ok(answer) = &result {
+                let usage = &answer.usage;
+                let (read, made) = (usage.prefill_tokens, usage.generated_tokens);
+                let seconds = usage.prefill_seconds + usage.decode_seconds;
+                log::debug!(
+                    "{:?} after {read} tokens read and {made} made in {seconds:.2} s",
+                    answer.finish
+                );
+            }
             relay.end(&result);
             end.set(result);
         });
@@ -145,10 +154,17 @@ impl Session {
     /// # Errors
     /// `SessionBusy`, `Closed`, `Template`.
     pub fn prewarm(&self) -> Result<(), HalfpiError> {
-        let mut taken = Inner::take(&self.0, CancelToken::new())?;
+        let cancel = CancelToken::new();
+        let mut taken = Inner::take(&self.0, cancel.clone())?;
         self.0.shared.worker.run(move || {
-            let warmed = taken.session()?.prewarm();
-            warmed.map_err(|error| HalfpiError::new(&error, &taken.inner.shared.source))
+            let warmed = taken.session()?.prewarm_with(Some(&cancel));
+            warmed.map_err(|error| HalfpiError::new(&error, &taken.inner.shared.source))?;
+            // Only a close cancels it.
+            if cancel.is_cancelled() {
+                Err(HalfpiError::Closed)
+            } else {
+                Ok(())
+            }
         })
     }
 

@@ -185,9 +185,17 @@ impl Session {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn prewarm(&mut self) -> Result<()> {
+        self.prewarm_with(None)
+    }
+
+    /// The same until it is cancelled; what was read by then stays.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn prewarm_with(&mut self, cancel: Option<&CancelToken>) -> Result<()> {
         let tokens = self.lead(&self.messages)?;
         if !tokens.is_empty() && tokens.len() <= self.context_length {
-            self.read(&tokens, None)?;
+            self.read(&tokens, cancel)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 use crate::common::{Ears, TestFile, Told, gated, tokens};
-use halfpi_ffi::{ChatMessage, ChatRole, FinishReason, HalfpiError, SessionConfig};
+use halfpi_ffi::{
+    ChatMessage, ChatRole, FinishReason, GenerationOptions, HalfpiError, SessionConfig, ToolCall, ToolDeclaration,
+};
 use std::sync::{Arc, Mutex, mpsc};
 
 fn message(role: ChatRole, content: &str) -> ChatMessage {
@@ -144,4 +146,74 @@ fn first_come_first_served() {
         .collect();
     assert_eq!(*ends.lock().unwrap(), [0, 1, 2, 3, 4]);
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+}
+
+#[cfg(feature = "structured")]
+#[test]
+fn an_answer_follows_its_schema() {
+    let model = TestFile::tiny();
+    let session = model.load().session(SessionConfig::default()).unwrap();
+    let options = GenerationOptions {
+        json_schema: Some(r#"{"enum": ["red", "green", "blue"]}"#.to_owned()),
+        ..tokens(50)
+    };
+    let answer = session
+        .generate("A colour?".to_owned(), options, Ears::new())
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert!(
+        [r#""red""#, r#""green""#, r#""blue""#].contains(&answer.text.as_str()),
+        "{answer:?}"
+    );
+    assert_eq!(answer.finish, FinishReason::EndOfTurn);
+}
+
+#[test]
+fn results_of_tools_go_on_with_the_conversation() {
+    // A token is a byte, mostly, and how tools are called takes some hundred.
+    let model = TestFile::with_context(2048);
+    let tool = ToolDeclaration {
+        name: "clock".to_owned(),
+        description: "Tells the time.".to_owned(),
+        parameters_json_schema: r#"{"type": "object", "properties": {}}"#.to_owned(),
+    };
+    let config = SessionConfig {
+        tools: vec![tool.clone()],
+        ..SessionConfig::default()
+    };
+    let engine = model.load();
+    let session = engine.session(config).unwrap();
+    let call = ToolCall {
+        name: "clock".to_owned(),
+        arguments_json: "{}".to_owned(),
+    };
+    let calls = ChatMessage {
+        thinking: Some("I need a clock.".to_owned()),
+        tool_calls: vec![call],
+        ..message(ChatRole::Assistant, "")
+    };
+    let said = vec![message(ChatRole::User, "How late is it?"), calls];
+    session.set_messages(said.clone()).unwrap();
+    let results = vec!["noon".to_owned()];
+    let generation = session.reply_tool_results(results, tokens(4), Ears::new()).unwrap();
+    let answer = generation.wait().unwrap();
+    let expected = [
+        message(ChatRole::Tool, "noon"),
+        message(ChatRole::Assistant, &answer.text),
+    ];
+    assert_eq!(session.messages().unwrap(), [said, expected.to_vec()].concat());
+
+    let broken = SessionConfig {
+        tools: vec![ToolDeclaration {
+            parameters_json_schema: "none".to_owned(),
+            ..tool
+        }],
+        ..SessionConfig::default()
+    };
+    let error = engine.session(broken).err();
+    assert!(
+        matches!(&error, Some(HalfpiError::InvalidOption { name, .. }) if name == "tools"),
+        "{error:?}"
+    );
 }

@@ -91,12 +91,23 @@ fn closing_ends_what_is_paused() {
     engine.set_power_mode(PowerMode::Paused);
     keeper.open();
     assert!(!generation.is_finished());
-    let other = engine.session(SessionConfig::default()).unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| other.prewarm());
-        engine.close();
-    });
+    session.close();
     assert_cancelled(&ears);
+
+    let config = SessionConfig {
+        system: Some("Be brief.".to_owned()),
+        ..SessionConfig::default()
+    };
+    let other = engine.session(config).unwrap();
+    thread::scope(|scope| {
+        let prewarm = scope.spawn(|| other.prewarm());
+        while other.messages() != Err(HalfpiError::SessionBusy) {
+            thread::yield_now();
+        }
+        other.close();
+        assert_eq!(prewarm.join().unwrap(), Err(HalfpiError::Closed));
+    });
+    engine.close();
 }
 
 #[test]

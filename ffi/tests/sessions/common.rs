@@ -15,9 +15,16 @@ pub struct TestFile(PathBuf);
 
 impl TestFile {
     pub fn tiny() -> Self {
-        let model = Self::at("model");
-        SyntheticModel::tiny(Architecture::Llama).save(&model.0).unwrap();
-        model
+        Self::with_context(512)
+    }
+
+    /// A model of this context.
+    pub fn with_context(length: usize) -> Self {
+        let file = Self::at("model");
+        let mut model = SyntheticModel::tiny(Architecture::Llama);
+        model.config.context_length = length;
+        model.save(&file.0).unwrap();
+        file
     }
 
     /// A path for the test to write to.

@@ -7,5 +7,6 @@ mod close;
 mod common;
 mod listeners;
 mod parallel;
+mod real_model;
 mod resources;
 mod state;
