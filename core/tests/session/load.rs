@@ -74,13 +74,13 @@ fn larger() -> SyntheticModel {
     model
 }
 
-fn load(model: &SyntheticModel, listener: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>) -> halfpi::Result<Engine> {
-    Engine::load_with(model.to_model_file().unwrap(), one_thread(), listener)
+fn load(model: &[u8], listener: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>) -> halfpi::Result<Engine> {
+    Engine::load_with(ModelFile::from_bytes(model).unwrap(), one_thread(), listener)
 }
 
 #[test]
 fn loading_says_how_far_it_is() {
-    let model = larger();
+    let model = larger().to_bytes().unwrap();
     let mut reports = Vec::new();
     let here = thread::current().id();
     load(&model, &mut |progress| {
@@ -89,7 +89,7 @@ fn loading_says_how_far_it_is() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    let file = model.to_model_file().unwrap();
+    let file = ModelFile::from_bytes(&model).unwrap();
     let info = ModelInfo::of(&file, &one_thread()).unwrap();
     assert!(reports.len() >= 3, "{reports:?}");
     assert!(
@@ -103,7 +103,7 @@ fn loading_says_how_far_it_is() {
 
 #[test]
 fn loading_can_be_cancelled_at_every_report() {
-    let model = larger();
+    let model = larger().to_bytes().unwrap();
     for cancelled_at in 1..=3 {
         let mut reports = 0;
         let result = load(&model, &mut |_| {

@@ -9,6 +9,7 @@ mod complex;
 mod elementwise;
 mod errors;
 mod formats;
+mod kv_cache;
 mod ladders;
 mod oracle;
 mod overflow;
