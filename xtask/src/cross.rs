@@ -26,6 +26,18 @@ pub const AARCH64_LINUX: Target = Target {
     library: "std,panic_abort,panic_unwind,proc_macro,test",
 };
 
+/// 64-bit Arm Android.
+pub const AARCH64_ANDROID: Target = Target {
+    triple: "aarch64-linux-android",
+    library: "std,panic_abort,panic_unwind,proc_macro,test",
+};
+
+/// x86-64 Android: emulators.
+pub const X86_64_ANDROID: Target = Target {
+    triple: "x86_64-linux-android",
+    library: "std,panic_abort,panic_unwind,proc_macro,test",
+};
+
 /// 64-bit Arm without an operating system. Only `core` is built: a crate that needs `alloc` or `std` does not compile.
 pub const AARCH64_BARE: Target = Target {
     triple: "aarch64-unknown-none",

@@ -1,5 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod android;
 mod apt;
 mod bindings;
 mod context;
@@ -38,6 +39,9 @@ Commands:
   bench-swift [OPTION…]
                      compare tokens per second through Swift and through the Rust API (benches/swift.py)
   package-ios        make the Swift package's XCFramework, on a Mac
+  package-android [--check]
+                     build the Kotlin package's native libraries and bindings, with the NDK in ANDROID_NDK_HOME;
+                     with --check, link them without one and see what they need and export
   size               print the size of the library that apps ship, by feature
   model              print the path of the demo model, getting it first if it is not there
 
@@ -69,10 +73,16 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
         }
         // `demo --help` is answered by `halfpi chat` itself, which knows its options.
         Some("demo") => match demo::run(&Context::new()?, rest)? {},
-        Some("test" | "model" | "bindings" | "size") if wants_help(rest) => run(None, &[]),
+        Some("test" | "model" | "bindings" | "package-android" | "package-ios" | "size") if wants_help(rest) => {
+            run(None, &[])
+        }
         Some("test") => test::run(&Context::new()?, rest),
         Some("bindings") => {
             bindings::write(&Context::new()?, rest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("package-android") => {
+            android::package(&Context::new()?, rest)?;
             Ok(ExitCode::SUCCESS)
         }
         Some("size") => {

@@ -9,13 +9,16 @@ import dev.halfpi.ffi.HalfpiException as FfiException
 import dev.halfpi.ffi.KvPrecision as FfiKvPrecision
 import dev.halfpi.ffi.LogLevel as FfiLogLevel
 import dev.halfpi.ffi.MemoryNeeded as FfiMemoryNeeded
+import dev.halfpi.ffi.MemoryReport as FfiMemoryReport
 import dev.halfpi.ffi.ModelInfo as FfiModelInfo
 import dev.halfpi.ffi.ModelSource as FfiSource
 import dev.halfpi.ffi.Overflow as FfiOverflow
 import dev.halfpi.ffi.ChatRole as FfiRole
+import dev.halfpi.ffi.PowerMode as FfiPowerMode
 import dev.halfpi.ffi.SessionConfig as FfiSessionConfig
 import dev.halfpi.ffi.ToolCall as FfiToolCall
 import dev.halfpi.ffi.ToolDeclaration as FfiTool
+import dev.halfpi.ffi.TrimLevel as FfiTrimLevel
 import dev.halfpi.ffi.Usage as FfiUsage
 
 // Between the API's types and the generated ones: one function for each type and direction.
@@ -34,6 +37,7 @@ private fun ULong.count(): Int = toLong().coerceAtMost(Int.MAX_VALUE.toLong()).t
 
 internal fun ModelSource.toFfi(): FfiSource = when (this) {
     is ModelSource.Path -> FfiSource.Path(file.path)
+    is ModelSource.Descriptor -> FfiSource.FileDescriptor(fd, offset.toULong(), length?.toULong())
 }
 
 internal fun EngineConfig.toFfi() = FfiEngineConfig(
@@ -41,6 +45,7 @@ internal fun EngineConfig.toFfi() = FfiEngineConfig(
     backend = backend,
     exact = exact,
     prefillChunk = prefillChunk.unsigned("prefill_chunk"),
+    memoryBudgetBytes = memoryBudgetBytes?.unsigned("memory_budget_bytes"),
 )
 
 internal fun SessionConfig.toFfi() = FfiSessionConfig(
@@ -138,6 +143,8 @@ internal fun FfiModelInfo.toApi() = ModelInfo(
     bitsPerWeight = bitsPerWeight,
     license = license,
     hasChatTemplate = hasChatTemplate,
+    supportsTools = supportsTools,
+    supportsThinking = supportsThinking,
 )
 
 internal fun FfiMemoryNeeded.toApi() = MemoryNeeded(
@@ -146,6 +153,31 @@ internal fun FfiMemoryNeeded.toApi() = MemoryNeeded(
     session = sessionBytes.signed(),
     total = totalBytes.signed(),
 )
+
+internal fun FfiMemoryReport.toApi() = MemoryReport(
+    file = fileBytes.signed(),
+    weightsHeap = weightsHeapBytes.signed(),
+    sessions = sessionsBytes.signed(),
+    budget = budgetBytes?.signed(),
+    resident = residentBytes?.signed(),
+)
+
+internal fun PowerMode.toFfi(): FfiPowerMode = when (this) {
+    PowerMode.Full -> FfiPowerMode.FULL
+    PowerMode.Reduced -> FfiPowerMode.REDUCED
+    PowerMode.Paused -> FfiPowerMode.PAUSED
+}
+
+internal fun FfiPowerMode.toApi(): PowerMode = when (this) {
+    FfiPowerMode.FULL -> PowerMode.Full
+    FfiPowerMode.REDUCED -> PowerMode.Reduced
+    FfiPowerMode.PAUSED -> PowerMode.Paused
+}
+
+internal fun TrimLevel.toFfi(): FfiTrimLevel = when (this) {
+    TrimLevel.Moderate -> FfiTrimLevel.MODERATE
+    TrimLevel.Critical -> FfiTrimLevel.CRITICAL
+}
 
 internal fun LogLevel.toFfi(): FfiLogLevel = when (this) {
     LogLevel.Error -> FfiLogLevel.ERROR
@@ -168,11 +200,13 @@ internal fun FfiException.toApi(): HalfpiException = when (this) {
     is FfiException.ModelFile -> HalfpiException.ModelFile(path, detail)
     is FfiException.Unsupported -> HalfpiException.Unsupported(detail)
     is FfiException.Backend -> HalfpiException.Backend(name, available)
+    is FfiException.MemoryBudget -> HalfpiException.MemoryBudget(neededBytes.signed(), budgetBytes.signed(), detail)
     is FfiException.OutOfMemory -> HalfpiException.OutOfMemory(bytes.signed(), detail)
     is FfiException.ContextOverflow -> HalfpiException.ContextOverflow(needed.count(), contextLength.count())
     is FfiException.InvalidOption -> HalfpiException.InvalidOption(name, detail)
     is FfiException.Schema -> HalfpiException.Schema(detail)
     is FfiException.Template -> HalfpiException.Template(detail)
+    is FfiException.SavedState -> HalfpiException.SavedState(path, detail)
     is FfiException.SessionBusy -> HalfpiException.SessionBusy()
     is FfiException.Closed -> HalfpiException.Closed()
     is FfiException.Cancelled -> HalfpiException.Cancelled()

@@ -23,21 +23,34 @@ class Engine private constructor(private val ffi: FfiEngine) : AutoCloseable {
     /** The kernels in use. */
     val backend: String get() = native { ffi.backend() }
 
-    /** How many threads compute. */
-    val threads: Int get() = native { ffi.threads().toInt() }
+    /** How many threads compute; it can be changed while the engine answers. */
+    var threads: Int
+        get() = native { ffi.threads().toInt() }
+        set(value) = native { ffi.setThreads(value.unsigned("threads")) }
+
+    /** How hard the engine works; it can be changed while it answers. `followDevice` does so on Android. */
+    var powerMode: PowerMode
+        get() = native { ffi.powerMode().toApi() }
+        set(value) = native { ffi.setPowerMode(value.toFfi()) }
 
     /**
      * A conversation with a memory of its own.
      *
-     * @throws HalfpiException.OutOfMemory if its cache does not fit any more.
+     * @throws HalfpiException.MemoryBudget if its cache does not fit any more.
      */
     suspend fun session(config: SessionConfig = SessionConfig()): Session =
-        opening({ ffi.session(config.toFfi()) }, { Session(it) }, { it.destroy() })
+        opening({ ffi.session(config.toFfi()) }, { Session(it) }, { it.shutdown() })
 
     /** How many tokens [text] is, without a template. */
     suspend fun tokenCount(text: String): Int = withContext(Dispatchers.Default) {
         native { ffi.tokenCount(text).toInt() }
     }
+
+    /** The memory that the engine and its sessions have now. */
+    suspend fun memory(): MemoryReport = withContext(Dispatchers.Default) { native { ffi.memory().toApi() } }
+
+    /** Gives memory back. `followDevice` does so on Android when the system asks. */
+    suspend fun trim(level: TrimLevel): Unit = withContext(Dispatchers.Default) { native { ffi.trim(level.toFfi()) } }
 
     /** Cancels what runs and frees the model. All sessions are [HalfpiException.Closed] then. Closing again does nothing. */
     override fun close() {

@@ -16,6 +16,9 @@ sealed class HalfpiException(message: String, cause: Throwable? = null) : Except
     class Backend(val name: String, val available: List<String>) :
         HalfpiException("no backend $name here; there are ${available.joinToString()}")
 
+    /** The model or the session needs more than [EngineConfig.memoryBudgetBytes]. */
+    class MemoryBudget(val neededBytes: Long, val budgetBytes: Long, val detail: String) : HalfpiException(detail)
+
     /** The system refused memory. */
     class OutOfMemory(val bytes: Long, val detail: String) : HalfpiException("no memory for $bytes bytes: $detail")
 
@@ -31,6 +34,9 @@ sealed class HalfpiException(message: String, cause: Throwable? = null) : Except
 
     /** The model's chat template failed on this conversation. */
     class Template(val detail: String) : HalfpiException(detail)
+
+    /** The file is no state of a session, is cut short, or belongs to another model. The session is as it was. */
+    class SavedState(val path: String, val detail: String) : HalfpiException("$path: $detail")
 
     /** The session is answering already. Wait, cancel, or take a second session. */
     class SessionBusy : HalfpiException("the session is answering already")

@@ -16,6 +16,8 @@ import kotlinx.coroutines.withContext
  * @property bitsPerWeight the file's bits for each weight, scales and the rest included.
  * @property license what the file says of its licence.
  * @property hasChatTemplate whether it knows how to write down a conversation; without that, ChatML is used.
+ * @property supportsTools whether its template has it call tools; without, sessions tell it of them in the system message.
+ * @property supportsThinking whether it thinks before it answers, or can.
  */
 data class ModelInfo(
     val name: String?,
@@ -28,6 +30,8 @@ data class ModelInfo(
     val bitsPerWeight: Double,
     val license: String?,
     val hasChatTemplate: Boolean,
+    val supportsTools: Boolean,
+    val supportsThinking: Boolean,
 ) {
     companion object {
         /**

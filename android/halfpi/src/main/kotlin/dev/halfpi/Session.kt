@@ -4,6 +4,7 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.last
 import kotlinx.coroutines.withContext
+import java.io.File
 import dev.halfpi.ffi.Session as FfiSession
 
 /**
@@ -54,6 +55,18 @@ class Session internal constructor(private val ffi: FfiSession) : AutoCloseable 
 
     /** Forgets everything but the system message. */
     suspend fun reset(): Unit = background { ffi.reset() }
+
+    /** Writes the conversation and what the model has read to [file], whole or not at all. Anybody can read it there. */
+    suspend fun save(file: File): Unit = background { ffi.save(file.path) }
+
+    /** Takes up what [save] has written with the same model; if that fails, the session is as it was. */
+    suspend fun restore(file: File): Unit = background { ffi.restore(file.path) }
+
+    /** A second conversation that begins where this one is. */
+    suspend fun fork(): Session {
+        answers.settle()
+        return opening({ ffi.fork() }, { Session(it) }, { it.shutdown() })
+    }
 
     /** Cancels its answer and frees its memory. Closing again does nothing. */
     override fun close() {

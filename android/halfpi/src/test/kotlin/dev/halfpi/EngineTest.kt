@@ -1,15 +1,20 @@
 package dev.halfpi
 
+import java.io.FileInputStream
+import java.io.RandomAccessFile
+import java.nio.file.Path
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.async
+import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.job
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
 
 class EngineTest {
     private val tiny = ModelSource.file(TestModels.tiny)
@@ -64,8 +69,67 @@ class EngineTest {
         Engine.load(tiny, EngineConfig(threads = 2, backend = "scalar")).use {
             assertEquals("scalar", it.backend)
             assertEquals(2, it.threads)
+            it.threads = 1
+            assertEquals(1, it.threads)
             assertTrue(it.tokenCount("the way they look") > 0)
         }
+    }
+
+    @Test
+    fun `a model lies anywhere in an open file`(@TempDir directory: Path) = blocking {
+        val model = TestModels.tiny.readBytes()
+        val container = directory.resolve("container").toFile()
+        val offset = 12_345L
+        RandomAccessFile(container, "rw").use {
+            it.seek(offset)
+            it.write(model)
+            it.write(ByteArray(999))
+        }
+        val engine = FileInputStream(container).use {
+            Engine.load(ModelSource.descriptor(it.fd, offset, model.size.toLong()))
+        }
+        // Ours is closed by now.
+        engine.use { inside ->
+            Engine.load(tiny).use { outside ->
+                assertEquals(outside.session().respond("Hi", tokens(8)).text, inside.session().respond("Hi", tokens(8)).text)
+            }
+        }
+    }
+
+    @Test
+    fun `memory is reported and given back`() = withTiny { engine ->
+        val before = engine.memory()
+        assertEquals(TestModels.tiny.length(), before.file)
+        engine.session().use { session ->
+            session.respond("Hi", tokens(4))
+            assertTrue(engine.memory().sessions > before.sessions)
+            engine.trim(TrimLevel.Critical)
+            assertTrue(session.respond("Go on", tokens(4)).text.isNotEmpty())
+        }
+        assertEquals(before.sessions, engine.memory().sessions)
+    }
+
+    @Test
+    fun `a paused engine waits and can be woken`() = withTiny { engine ->
+        val session = engine.session()
+        engine.powerMode = PowerMode.Paused
+        coroutineScope {
+            val answer = async(Dispatchers.Default) { session.respond("Hi", tokens(4)) }
+            delay(200)
+            assertTrue(answer.isActive)
+            engine.powerMode = PowerMode.Full
+            assertEquals(4, answer.await().usage.generatedTokens)
+        }
+    }
+
+    @Test
+    fun `a paused answer can be cancelled`() = withTiny { engine ->
+        val session = engine.session()
+        engine.powerMode = PowerMode.Paused
+        val answer = async(Dispatchers.Default) { session.respond("Hi", tokens(4)) }
+        delay(100)
+        answer.cancel()
+        answer.join()
     }
 
     @Test

@@ -1,5 +1,6 @@
 package dev.halfpi
 
+import java.io.FileInputStream
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
@@ -87,6 +88,46 @@ class ErrorTest {
         assertThrows<HalfpiException.Closed> { blocking { session.respond("Hi") } }
         assertThrows<HalfpiException.Closed> { blocking { session.messages() } }
         engine.session().respond("Hi", tokens(2))
+    }
+
+    @Test
+    fun `a descriptor that is closed, foreign or shorter than claimed`() {
+        val stream = FileInputStream(TestModels.tiny)
+        val descriptor = stream.fd
+        val number = stream.use { (ModelSource.descriptor(it.fd) as ModelSource.Descriptor).fd }
+        assertThrows<IllegalArgumentException> { ModelSource.descriptor(descriptor) }
+        assertThrows<HalfpiException.Io> { load(ModelSource.Descriptor(number)) }
+        assertThrows<HalfpiException.Io> { load(ModelSource.Descriptor(-1)) }
+        FileInputStream(TestModels.tiny).use {
+            val error = assertThrows<HalfpiException> {
+                load(ModelSource.descriptor(it.fd, 0, TestModels.tiny.length() + 1))
+            }
+            assertTrue(error is HalfpiException.Io || error is HalfpiException.ModelFile, "$error")
+        }
+    }
+
+    @Test
+    fun `a budget that is too small`() {
+        val error = assertThrows<HalfpiException.MemoryBudget> { load(tiny, EngineConfig(memoryBudgetBytes = 1000)) }
+        assertEquals(1000, error.budgetBytes)
+        assertTrue(error.neededBytes > 1000)
+    }
+
+    @Test
+    fun `a saved state that is missing, cut short or foreign`(@TempDir directory: Path) = withTiny { engine ->
+        val session = engine.session()
+        session.respond("Hi", tokens(4))
+        val state = directory.resolve("state").toFile()
+        session.save(state)
+        val conversation = session.messages()
+        fun restore(file: File) = blocking { session.restore(file) }
+
+        assertThrows<HalfpiException> { restore(directory.resolve("nothing").toFile()) }
+        val cut = directory.resolve("cut").toFile().apply { writeBytes(state.readBytes().copyOf(state.length().toInt() / 2)) }
+        assertThrows<HalfpiException.SavedState> { restore(cut) }
+        val foreign = directory.resolve("foreign").toFile().apply { writeBytes(TestModels.tiny.readBytes()) }
+        assertThrows<HalfpiException.SavedState> { restore(foreign) }
+        assertEquals(conversation, session.messages())
     }
 
     @Test

@@ -2,7 +2,9 @@ package dev.halfpi
 
 import dev.halfpi.guide.conversation
 import dev.halfpi.guide.errors
+import dev.halfpi.guide.memory
 import dev.halfpi.guide.quickStart
+import dev.halfpi.guide.structured
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import java.io.ByteArrayOutputStream
@@ -13,7 +15,7 @@ import java.io.PrintStream
 class GuideTest {
     @Test
     fun `the quick start streams an answer`() {
-        assertTrue(printed { quickStart(TestModels.tiny) }.lines().first().isNotBlank())
+        assertTrue(printed { quickStart(TestModels.tiny) }.isNotBlank())
     }
 
     @Test
@@ -24,6 +26,16 @@ class GuideTest {
     @Test
     fun `errors are told apart`() {
         assertTrue("/nowhere" in printed { errors(File("/nowhere")) })
+    }
+
+    @Test
+    fun `JSON of a schema`() {
+        assertTrue(Regex("""\{\s*"city"\s*:.*""").containsMatchIn(printed { withTiny { structured(it) } }))
+    }
+
+    @Test
+    fun `what memory is needed and used`() {
+        assertTrue("MemoryReport" in printed { memory(TestModels.tiny) })
     }
 
     private fun printed(work: suspend () -> Unit): String {

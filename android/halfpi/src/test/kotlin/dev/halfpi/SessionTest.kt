@@ -1,8 +1,10 @@
 package dev.halfpi
 
+import java.nio.file.Path
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.io.TempDir
 
 class SessionTest {
     @Test
@@ -51,5 +53,34 @@ class SessionTest {
         val answer = engine.session().respond("Hi", tokens(40).copy(stop = listOf(stop)))
         assertEquals(FinishReason.StopString, answer.finish)
         assertEquals(whole.substringBefore(stop), answer.text)
+    }
+
+    @Test
+    fun `a fork goes its own way`() = withTiny { engine ->
+        val session = engine.session()
+        session.respond("Hi", tokens(8))
+        session.fork().use { fork ->
+            val there = fork.respond("Go on", tokens(8))
+            val here = session.respond("Go on", tokens(8))
+            assertEquals(there.text, here.text)
+            fork.reset()
+            assertEquals(0, fork.messages().size)
+            assertEquals(4, session.messages().size)
+        }
+    }
+
+    @Test
+    fun `what is saved goes on where it was`(@TempDir directory: Path) = withTiny { engine ->
+        val state = directory.resolve("state").toFile()
+        val session = engine.session()
+        session.respond("Hi", tokens(8))
+        session.save(state)
+        val expected = session.respond("Go on", tokens(8))
+        engine.session().use { other ->
+            other.restore(state)
+            val answer = other.respond("Go on", tokens(8))
+            assertEquals(expected.text, answer.text)
+            assertTrue(answer.usage.cachedTokens > 0)
+        }
     }
 }
