@@ -214,9 +214,9 @@ def row(arguments, name, bits, loop, features):
 
 def own(arguments):
     # One position is the same code with i8mm as with dotprod.
-    for backend, functions in [("neon", ["matvec", "matmul"]), ("dotprod", ["matvec", "matmul"]), ("i8mm", ["matmul"])]:
+    for backend, functions in [("neon", ["matvec", "columns"]), ("dotprod", ["matvec", "columns"]), ("i8mm", ["columns"])]:
         for function in functions:
-            symbol = f"halfpi_kernels::arch::aarch64::{backend}::{function}"
+            symbol = f"halfpi_kernels::arch::aarch64::{backend}::KERNELS::{function}"
             instructions = disassemble(arguments.binary, symbol)
             inlined = Inlined(arguments.binary, instructions)
             best = {}
@@ -225,7 +225,7 @@ def own(arguments):
                 halves = any(instruction.mnemonic.startswith("fcvtl") for instruction in loop.instructions)
                 if scaled and not halves:
                     continue
-                if function == "matmul":
+                if function == "columns":
                     found = inlined.function(loop, ["dot_columns", "dot_two"])
                     if not found or scaled:
                         continue

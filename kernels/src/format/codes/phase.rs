@@ -1,8 +1,9 @@
 //! Powers of i. Multiplying by one is never a multiplication: it swaps and negates.
 //!
 //! - Pairs (widely linear): byte `4 * pair + j` of step `s` holds, for one stage (2 steps), the codes of column pairs
-//!   `8 * s + j` and `8 * s + 4 + j` in the low and the high nibble; for two stages (4 steps), the first and the second
-//!   stage's code of column pair `4 * s + j`.
+//!   `8 * s + j` and `8 * s + 4 + j` in the low and the high nibble; for two stages (4 steps), both of column pair
+//!   `4 * s + j`: in the low nibble `u` of the first and of the second stage, in the high one `w`. So each nibble is one
+//!   complex number, two table look-ups, and the four weights are their sums and differences.
 //! - One axis with magnitudes: 4 steps of signed bytes, byte `4 * row + j` of step `s` for column pair `4 * s + j`; then
 //!   8 bytes a step whose bit `4 * row + j` says that the byte is the second column's.
 //! - One axis without magnitudes: one step, byte `4 * row + j` holds the codes of column pairs `4 * p + j` in bits
@@ -25,6 +26,26 @@ pub(crate) const fn im(code: u16) -> i8 {
     [0, 1, 0, -1][(code & 3) as usize]
 }
 
+/// The real parts of `2 i^a + i^b`, for `a` in the low two bits of a nibble and `b` in the high ones.
+pub(crate) const RE2: [i8; 16] = two_stages(false);
+/// The imaginary parts.
+pub(crate) const IM2: [i8; 16] = two_stages(true);
+
+const fn two_stages(imaginary: bool) -> [i8; 16] {
+    let mut parts = [0; 16];
+    let mut codes = 0;
+    while codes < 16 {
+        let (first, second) = (codes as u16, codes as u16 >> 2);
+        parts[codes] = if imaginary {
+            2 * im(first) + im(second)
+        } else {
+            2 * re(first) + re(second)
+        };
+        codes += 1;
+    }
+    parts
+}
+
 /// A stage's weight of the block at this row and column of it (0 or 1).
 const fn stage_value(code: u16, row: usize, col: usize) -> i8 {
     let (u, w) = (code, code >> 2);
@@ -45,7 +66,12 @@ pub(crate) const fn pair_value(code: u16, stages: u8, row: usize, col: usize) ->
     }
 }
 
-/// The byte and the shift of the code of a pair of rows and a pair of columns; of the first stage, if there are two.
+/// Between two stages' codes, `u` and `w` of each, and how they lie, both `u` and both `w`.
+const fn swap_middle(code: u16) -> u16 {
+    code & 0b11_00_00_11 | (code & 0b00_00_11_00) << 2 | (code & 0b00_11_00_00) >> 2
+}
+
+/// The byte and the shift of the code of a pair of rows and a pair of columns.
 fn pair_place(stages: u8, pair: usize, col: usize) -> (usize, usize) {
     if stages == 1 {
         (col / 8 * 64 + pair * 4 + col % 4, col % 8 / 4 * 4)
@@ -56,17 +82,22 @@ fn pair_place(stages: u8, pair: usize, col: usize) -> (usize, usize) {
 
 pub(super) fn get_pair(block: &[u8], stages: u8, pair: usize, col: usize) -> u16 {
     let (byte, shift) = pair_place(stages, pair, col);
-    let mask = if stages == 1 { 15 } else { 255 };
-    u16::from(block[byte] >> shift & mask)
+    if stages == 1 {
+        u16::from(block[byte] >> shift & 15)
+    } else {
+        swap_middle(u16::from(block[byte]))
+    }
 }
 
 pub(super) fn put_pair(block: &mut [u8], stages: u8, pair: usize, col: usize, code: u16) {
     let (byte, shift) = pair_place(stages, pair, col);
-    let mask = if stages == 1 { 15 } else { 255 };
-    block[byte] = block[byte] & !(mask << shift) | (code as u8 & mask) << shift;
+    if stages == 1 {
+        block[byte] = block[byte] & !(15 << shift) | (code as u8 & 15) << shift;
+    } else {
+        block[byte] = swap_middle(code) as u8;
+    }
 }
 
-/// The groups of the upper and of the lower 16 rows.
 pub(crate) fn decode_pair(block: &[u8], stages: u8) -> [Values; 2] {
     let mut values = [[0; 512]; 2];
     for pair in 0..16 {

@@ -4,13 +4,34 @@ use super::{Room, Sink, Step, Unpack, UnpackTwo, each, high, load_step, look_up,
 use crate::format::codes::{phase, planes};
 use core::arch::aarch64::*;
 
-/// Values, and half of others.
+/// The table's entries for two steps of nibbles.
 #[inline(always)]
-unsafe fn add_half<const R: usize>(values: Step<R>, twice: Step<R>) -> Step<R> {
-    // SAFETY: as `look_up`.
+unsafe fn look_up_steps<const R: usize>(table: uint8x16_t, [a, b]: [Step<R>; 2]) -> [Step<R>; 2] {
+    // SAFETY: as `look_up` (likewise below).
+    unsafe { [look_up(table, a), look_up(table, b)] }
+}
+
+/// The sums of two steps' values.
+#[inline(always)]
+unsafe fn add<const R: usize>([a, b]: [Step<R>; 2], [c, d]: [Step<R>; 2]) -> [Step<R>; 2] {
+    // SAFETY: registers only.
     unsafe {
-        each!(a of values, b of twice =>
-            vreinterpretq_u8_s8(vsraq_n_s8::<1>(vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b))))
+        [
+            each!(a of a, c of c => vaddq_u8(a, c)),
+            each!(b of b, d of d => vaddq_u8(b, d)),
+        ]
+    }
+}
+
+/// Their differences.
+#[inline(always)]
+unsafe fn sub<const R: usize>([a, b]: [Step<R>; 2], [c, d]: [Step<R>; 2]) -> [Step<R>; 2] {
+    // SAFETY: registers only.
+    unsafe {
+        [
+            each!(a of a, c of c => vsubq_u8(a, c)),
+            each!(b of b, d of d => vsubq_u8(b, d)),
+        ]
     }
 }
 
@@ -237,28 +258,15 @@ impl UnpackTwo for Pairs1 {
     }
 }
 
-/// Phase pairs of two stages, from twice the weights of one: a byte's are those of the first nibble and half of those
-/// of the second. (With another four tables, too few registers would be left.)
+/// Phase pairs of two stages: the tables of real and of imaginary parts.
 #[derive(Clone, Copy)]
-pub(crate) struct Pairs2([uint8x16_t; 4]);
+pub(crate) struct Pairs2([uint8x16_t; 2]);
 
 impl Pairs2 {
     #[inline(always)]
     pub(crate) unsafe fn new() -> Self {
         // SAFETY: as the trait's contract.
-        Self(unsafe { each!(table of Pairs1::new().0 => vaddq_u8(table, table)) })
-    }
-
-    /// One of the four weights of each block, in two steps.
-    #[inline(always)]
-    unsafe fn weights<const R: usize>(table: uint8x16_t, [a, b]: [Step<R>; 2], [c, d]: [Step<R>; 2]) -> [Step<R>; 2] {
-        // SAFETY: as the trait's contract.
-        unsafe {
-            [
-                add_half(look_up(table, a), look_up(table, c)),
-                add_half(look_up(table, b), look_up(table, d)),
-            ]
-        }
+        Self(unsafe { [table(&phase::RE2), table(&phase::IM2)] })
     }
 
     #[inline(always)]
@@ -268,14 +276,19 @@ impl Pairs2 {
         upper: &mut A,
         lower: &mut B,
     ) {
+        let [re, im] = self.0;
         // SAFETY: as the trait's contract.
         unsafe {
             let [a, b] = [load_step(codes), load_step(codes.add(64))];
-            let ([p, q, r, s], first, second) = (self.0, [low(a), low(b)], [high(a), high(b)]);
-            upper.take::<FIRST, ROW, R>(Self::weights(p, first, second));
-            upper.take::<SECOND, ROW, R>(Self::weights(q, first, second));
-            lower.take::<FIRST, ROW, R>(Self::weights(r, first, second));
-            lower.take::<SECOND, ROW, R>(Self::weights(s, first, second));
+            let (u, w) = ([low(a), low(b)], [high(a), high(b)]);
+            let (u_re, w_re) = (look_up_steps(re, u), look_up_steps(re, w));
+            let last = sub(u_re, w_re);
+            upper.take::<FIRST, ROW, R>(add(u_re, w_re));
+            let (u_im, w_im) = (look_up_steps(im, u), look_up_steps(im, w));
+            upper.take::<SECOND, ROW, R>(sub(w_im, u_im));
+            // A sink wants its first columns first.
+            lower.take::<FIRST, ROW, R>(add(w_im, u_im));
+            lower.take::<SECOND, ROW, R>(last);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::sums::{Multiply, Sums, offset, restore};
 use crate::arch::simd::Simd;
 use crate::arch::x86_64::AHEAD;
 use crate::format::codes::Bounds;
-use crate::format::codes::phase::{AXIS_BYTES, PHASE_BYTES, im, pair_value, re};
+use crate::format::codes::phase::{AXIS_BYTES, IM2, PHASE_BYTES, RE2, im, pair_value, re};
 use crate::format::codes::planes::CODEBOOK2_BYTES;
 use core::arch::x86_64::*;
 
@@ -27,25 +27,30 @@ const PARTS: [[i8; 16]; 4] = {
     parts
 };
 
-/// The weights of a block of two rows and two columns, row by row, for each code of one stage: `factor` times what they
-/// are, less the least that this can be.
-const fn pairs(factor: i8) -> [[i8; 16]; 4] {
+/// The weights of a block of two rows and two columns, row by row, for each code of one stage: less the least that they
+/// can be.
+const ONE_STAGE: [[i8; 16]; 4] = {
     let mut weights = [[0; 16]; 4];
-    let mut code = 0;
-    while code < 16 {
-        let mut place = 0;
-        while place < 4 {
-            let value = pair_value(code as u16, 1, place / 2, place % 2);
-            weights[place][code] = factor * (value + 2);
-            place += 1;
-        }
-        code += 1;
+    let mut i = 0;
+    while i < 4 * 16 {
+        weights[i / 16][i % 16] = pair_value(i as u16 % 16, 1, i / 32, i / 16 % 2) - Bounds::ONE_STAGE.least;
+        i += 1;
     }
     weights
+};
+
+/// Parts of the numbers of two stages, less the least that a weight can be.
+const fn biased(mut parts: [i8; 16]) -> [i8; 16] {
+    let mut i = 0;
+    while i < 16 {
+        parts[i] -= Bounds::TWO_STAGES.least;
+        i += 1;
+    }
+    parts
 }
 
-const ONE_STAGE: [[i8; 16]; 4] = pairs(1);
-const FIRST_STAGE: [[i8; 16]; 4] = pairs(2);
+const BIASED_RE2: [i8; 16] = biased(RE2);
+const BIASED_IM2: [i8; 16] = biased(IM2);
 
 /// The entries of four tables for each index.
 #[inline(always)]
@@ -72,10 +77,15 @@ unsafe fn blocks<const STAGES: usize>(codes: __m256i) -> [[__m256i; 4]; 2] {
         if STAGES == 1 {
             return [look_up_all(&ONE_STAGE, low), look_up_all(&ONE_STAGE, high)];
         }
-        let mut weights = look_up_all(&FIRST_STAGE, low);
-        for (weights, second) in weights.iter_mut().zip(look_up_all(&ONE_STAGE, high)) {
-            *weights = _mm256_add_epi8(*weights, second);
-        }
+        let (u, w) = (low, high);
+        let (u_re, w_re) = (look_up(load_table(&BIASED_RE2), u), look_up(load_table(&RE2), w));
+        let (u_im, w_im) = (look_up(load_table(&IM2), u), look_up(load_table(&BIASED_IM2), w));
+        let weights = [
+            _mm256_add_epi8(u_re, w_re),
+            _mm256_sub_epi8(w_im, u_im),
+            _mm256_add_epi8(w_im, u_im),
+            _mm256_sub_epi8(u_re, w_re),
+        ];
         [weights; 2]
     }
 }

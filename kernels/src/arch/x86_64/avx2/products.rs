@@ -7,6 +7,7 @@ use super::{phases, planes, trits};
 use crate::arch::products::Products;
 use crate::format::codes::{Bounds, Table};
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 // SAFETY of every block below: the caller upholds the method's contract.
 impl<M: Multiply> Products for Lanes<M> {
@@ -184,6 +185,11 @@ unsafe fn dot_columns<M: Multiply, const N: usize, const AT_ONCE: usize>(
     // SAFETY: groups of values, and of activations at each of N strides, are there.
     unsafe {
         let mut sums = [Sums::<M>::new(); N];
+        // Where there is room for all, as in one group of four bits, there are no whole sums to keep beside them.
+        if !M::WIDE && AT_ONCE == 8 && steps <= room {
+            add_steps::<M, N, AT_ONCE>(&mut sums, panel, 0..steps, x, stride);
+            return finish(sums);
+        }
         let mut first = 0;
         while first < steps {
             let end = match AT_ONCE {
@@ -191,19 +197,42 @@ unsafe fn dot_columns<M: Multiply, const N: usize, const AT_ONCE: usize>(
                 2 => first + 2,
                 _ => steps.min(first.saturating_add(room)),
             };
-            for step in first..end {
-                let weights = [load(panel.add(step * 64)), load(panel.add(step * 64 + 32))];
-                for (n, sums) in sums.iter_mut().enumerate() {
-                    let x = broadcast(x.add(n * stride + step * 4));
-                    sums.add_some::<AT_ONCE>(0, weights[0], x);
-                    sums.add_some::<AT_ONCE>(1, weights[1], x);
-                }
-            }
+            add_steps::<M, N, AT_ONCE>(&mut sums, panel, first..end, x, stride);
             for sums in &mut sums {
                 sums.widen();
             }
             first = end;
         }
+        finish(sums)
+    }
+}
+
+/// Adds the products of some steps.
+#[inline(always)]
+unsafe fn add_steps<M: Multiply, const N: usize, const AT_ONCE: usize>(
+    sums: &mut [Sums<M>; N],
+    panel: *const u8,
+    steps: Range<usize>,
+    x: *const i8,
+    stride: usize,
+) {
+    // SAFETY: as `dot_columns`.
+    unsafe {
+        for step in steps {
+            let weights = [load(panel.add(step * 64)), load(panel.add(step * 64 + 32))];
+            for (n, sums) in sums.iter_mut().enumerate() {
+                let x = broadcast(x.add(n * stride + step * 4));
+                sums.add_some::<AT_ONCE>(0, weights[0], x);
+                sums.add_some::<AT_ONCE>(1, weights[1], x);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finish<M: Multiply, const N: usize>(sums: [Sums<M>; N]) -> [[__m256i; 2]; N] {
+    // SAFETY: registers only, and the caller upholds `Simd`'s contract.
+    unsafe {
         let mut finished = [[_mm256_setzero_si256(); 2]; N];
         for (finished, sums) in finished.iter_mut().zip(sums) {
             *finished = sums.finish();

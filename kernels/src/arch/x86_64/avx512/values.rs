@@ -298,22 +298,17 @@ pub(super) unsafe fn of_complex(codes: *const u8) -> [Group; 2] {
     unsafe { [of2(codes, &RE), of2(codes, &IM)] }
 }
 
-/// The four weights of each nibble of a stage, by row and column: of the only stage (or the first of two, if
-/// `FACTOR` is 2), plus 128; of the second.
-const fn pair_tables(factor: i8, bias: i8) -> [[[i8; 16]; 2]; 2] {
+/// The four weights of each nibble of the only stage, by row and column.
+const ONE_STAGE: [[[i8; 16]; 2]; 2] = {
     let mut tables = [[[0; 16]; 2]; 2];
     let mut i = 0;
     while i < 64 {
         let (code, row, col) = (i / 4, i / 2 % 2, i % 2);
-        tables[row][col][code] = (factor * phase::pair_value(code as u16, 1, row, col)) ^ bias;
+        tables[row][col][code] = phase::pair_value(code as u16, 1, row, col);
         i += 1;
     }
     tables
-}
-
-const ONLY: [[[i8; 16]; 2]; 2] = pair_tables(1, BIAS);
-const FIRST: [[[i8; 16]; 2]; 2] = pair_tables(2, BIAS);
-const SECOND: [[[i8; 16]; 2]; 2] = pair_tables(1, 0);
+};
 
 /// Phase pairs: the upper and the lower 16 rows.
 #[inline(always)]
@@ -323,19 +318,22 @@ pub(super) unsafe fn of_pairs<const STAGES: usize>(codes: *const u8) -> [Group; 
         let mut values = [[_mm512_setzero_si512(); 8]; 2];
         for line in 0..2 * STAGES {
             let [low, high] = nibbles(load(codes.add(line * 64)));
-            for row in 0..2 {
-                for col in 0..2 {
-                    let values = &mut values[row][4 * col..];
-                    if STAGES == 1 {
-                        let table = in_lanes(&ONLY[row][col]);
+            if STAGES == 1 {
+                for (values, tables) in values.iter_mut().zip(&ONE_STAGE) {
+                    for (values, table) in values.chunks_exact_mut(4).zip(tables) {
+                        let table = bias(in_lanes(table));
                         values[2 * line] = look_up(table, low);
                         values[2 * line + 1] = look_up(table, high);
-                    } else {
-                        let first = look_up(in_lanes(&FIRST[row][col]), low);
-                        let second = look_up(in_lanes(&SECOND[row][col]), high);
-                        values[line] = _mm512_add_epi8(first, second);
                     }
                 }
+            } else {
+                let (re, im) = (in_lanes(&phase::RE2), in_lanes(&phase::IM2));
+                let (u_re, w_re) = (look_up(bias(re), low), look_up(re, high));
+                let (u_im, w_im) = (look_up(im, low), look_up(bias(im), high));
+                values[0][line] = _mm512_add_epi8(u_re, w_re);
+                values[0][4 + line] = _mm512_sub_epi8(w_im, u_im);
+                values[1][line] = _mm512_add_epi8(w_im, u_im);
+                values[1][4 + line] = _mm512_sub_epi8(u_re, w_re);
             }
         }
         values
