@@ -4,6 +4,7 @@ use crate::CallbackError;
 use crate::HalfpiError;
 use crate::listener::guarded;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// How much a log line matters.
@@ -52,6 +53,11 @@ pub fn set_log_sink(level: LogLevel, sink: Option<Arc<dyn LogSink>>) -> Result<(
     Ok(())
 }
 
+thread_local! {
+    /// This thread is in a sink.
+    static IN_SINK: Cell<bool> = const { Cell::new(false) };
+}
+
 static LOGGER: Logger = Logger(RwLock::new(None));
 
 struct Logger(RwLock<Option<Arc<dyn LogSink>>>);
@@ -74,7 +80,12 @@ impl Log for Logger {
             Level::Debug => LogLevel::Debug,
             Level::Trace => LogLevel::Trace,
         };
+        // What a sink itself gives rise to would never end.
+        if IN_SINK.replace(true) {
+            return;
+        }
         let _ = guarded(|| sink.log(level, record.target().to_owned(), record.args().to_string()));
+        IN_SINK.set(false);
     }
 
     fn flush(&self) {}

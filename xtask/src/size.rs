@@ -18,17 +18,20 @@ pub fn report(context: &Context) -> Outcome {
     if FEATURES.len() > 1 {
         sets.push(("all", &all));
     }
-    let mut lines = Vec::new();
-    for (name, features) in sets {
-        let (arm, host) = (arm_bytes(context, features)?, host_bytes(context, features)?);
-        lines.push(format!("| {name} | {} | {} |", kilobytes(arm), kilobytes(host)));
-    }
+    let arm = sizes(&sets, |features| arm_bytes(context, features))?;
+    let host = sizes(&sets, |features| host_bytes(context, features))?;
     println!(
         "| features | aarch64, kB | {}, kB |\n|---|---:|---:|",
         std::env::consts::ARCH
     );
-    println!("{}", lines.join("\n"));
+    for (((name, _), arm), host) in sets.iter().zip(arm).zip(host) {
+        println!("| {name} | {} | {} |", kilobytes(arm), kilobytes(host));
+    }
     Ok(())
+}
+
+fn sizes(sets: &[(&str, &str)], measure: impl Fn(&str) -> Outcome<u64>) -> Outcome<Vec<u64>> {
+    sets.iter().map(|(_, features)| measure(features)).collect()
 }
 
 fn arm_bytes(context: &Context, features: &str) -> Outcome<u64> {
