@@ -1,9 +1,10 @@
 //! Renders any text as a chat template. Template and messages are separated by NUL bytes: the first piece is the
-//! template, the others are messages by turns. It must end within libFuzzer's -timeout (use a few seconds) and below
+//! template, the others are messages by turns; a tool, calls and thoughts are made of them too. It must end within libFuzzer's -timeout (use a few seconds) and below
 //! its -rss_limit_mb, with text no longer than the limits of `halfpi::template` allow, or with an error.
 #![no_main]
 
-use halfpi::template::{ChatTemplate, Message, Role};
+use halfpi::template::{ChatTemplate, Conversation, Message, Role};
+use halfpi::tools::{ToolCall, ToolDeclaration};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -24,4 +25,30 @@ fuzz_target!(|text: &str| {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+    // Everything else that a template may be given: JSON or not, from whoever wrote it.
+    let Some(last) = messages.last() else { return };
+    let tool = ToolDeclaration {
+        name: last.content.clone(),
+        description: last.content.clone(),
+        parameters: last.content.clone(),
+    };
+    let call = ToolCall {
+        name: last.content.clone(),
+        arguments: last.content.clone(),
+    };
+    let calls = messages.iter().map(|message| Message {
+        thinking: Some(last.content.clone()),
+        tool_calls: vec![call.clone(); usize::from(message.role == Role::Assistant)],
+        ..message.clone()
+    });
+    let rendered = template.render_conversation(&Conversation {
+        messages: &calls.collect::<Vec<_>>(),
+        tools: &[tool],
+        thinking: Some(true),
+        add_generation_prompt: true,
+    });
+    if let Err(error) = rendered {
+        assert!(!error.to_string().is_empty());
+    }
+    let _ = (template.supports_tools(), template.supports_thinking());
 });

@@ -5,6 +5,10 @@
 //! if the answer was cut ([`FinishReason::MaxTokens`](crate::session::FinishReason::MaxTokens)). It does not tell the
 //! model what is wanted: the prompt should.
 //!
+//! The first constraint of an engine makes a trie of its vocabulary; after that a schema is compiled in a fraction of a
+//! millisecond, and a token costs microseconds. (With the 49,152 tokens of SmolLM2 the trie takes 11 MB and 50 ms, with
+//! three times as many 31 MB and 0.2 s, on one core of a server.)
+//!
 //! Built with the feature `structured`. Without it there are no constraints, only [`SchemaError::NotBuilt`].
 
 #[cfg(not(feature = "structured"))]

@@ -54,6 +54,38 @@ fn what_cannot_be_satisfied() {
     }
 }
 
+/// Values that contain themselves are fine as long as they can end.
+#[test]
+fn what_contains_itself() {
+    let object = |value: Value| json!({"type": "object", "properties": {"next": value}, "required": ["next"]});
+    let list = |least: u64, items: Value| json!({"type": "array", "minItems": least, "items": items});
+    let root = json!({"$ref": "#"});
+    let defined = |first: Value, second: Value| json!({"$ref": "#/$defs/a", "$defs": {"a": first, "b": second}});
+    let (a, b) = (json!({"$ref": "#/$defs/a"}), json!({"$ref": "#/$defs/b"}));
+    for endless in [
+        root.clone(),
+        object(root.clone()),
+        list(1, root.clone()),
+        object(list(2, root.clone())),
+        defined(object(b.clone()), list(1, a.clone())),
+        json!({"anyOf": [object(root.clone()), list(1, root.clone())]}),
+    ] {
+        assert!(
+            matches!(refusal(&endless.to_string()), SchemaError::Unsatisfiable { .. }),
+            "{endless}"
+        );
+    }
+    for ending in [
+        json!({"type": "object", "properties": {"next": root}}),
+        list(0, root.clone()),
+        object(json!({"anyOf": [{"type": "null"}, root]})),
+        defined(object(b.clone()), list(0, a.clone())),
+        defined(json!({"anyOf": [a.clone(), {"type": "integer"}]}), b),
+    ] {
+        assert!(Constraint::json_schema(&ending.to_string()).is_ok(), "{ending}");
+    }
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     for (schema, word) in [
@@ -136,6 +168,14 @@ fn hostile_schemas_end() {
                 "b": {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}
             }}),
         ),
+        ("a long chain of references", {
+            let link = |i: usize| match i {
+                2999 => (format!("d{i:05}"), json!({"type": "null"})),
+                i => (format!("d{i:05}"), json!({"$ref": format!("#/$defs/d{:05}", i + 1)})),
+            };
+            let defs: serde_json::Map<_, _> = (0..3000).map(link).collect();
+            json!({"$ref": "#/$defs/d00000", "$defs": defs})
+        }),
         (
             "long string",
             json!({"type": "string", "minLength": 1_000_000_000, "maxLength": 2_000_000_000}),
@@ -177,18 +217,18 @@ fn hostile_schemas_end() {
 fn a_refusal_changes_nothing() {
     let engine = engine();
     let mut session = engine.session(SessionOptions::default()).unwrap();
-    let schema = json!({"$ref": "#"}).to_string();
-    if let Ok(constraint) = Constraint::json_schema(&schema) {
-        let options = GenerateOptions {
-            constraint: Some(constraint),
-            ..GenerateOptions::default()
-        };
-        let result = session.send("Hello", &options, &mut |_: &str| ControlFlow::Continue(()));
-        assert!(
-            matches!(result, Err(Error::Schema(SchemaError::Unsatisfiable { .. }))),
-            "{result:?}"
-        );
-    }
+    // Too much only when it comes to the first token.
+    let properties: serde_json::Map<_, _> = (0..9000).map(|i| (format!("p{i}"), json!({}))).collect();
+    let schema = json!({"type": "object", "properties": properties}).to_string();
+    let demanding = GenerateOptions {
+        constraint: Some(Constraint::json_schema(&schema).unwrap()),
+        ..GenerateOptions::default()
+    };
+    let result = session.send("Hello", &demanding, &mut |_: &str| ControlFlow::Continue(()));
+    assert!(
+        matches!(result, Err(Error::Schema(SchemaError::TooComplex { .. }))),
+        "{result:?}"
+    );
     assert!(session.messages().is_empty());
     ask(&engine, &options(&json!({"type": "boolean"}), 0, 20));
 }
