@@ -142,7 +142,8 @@ impl Session {
         self.context_length
     }
 
-    /// Tokens whose keys and values are cached.
+    /// Tokens whose keys and values are cached: those of the last answer and its prompt, unless
+    /// [`Engine::trim`](crate::engine::Engine::trim) gave them back.
     pub fn cached_tokens(&self) -> &[u32] {
         &self.tokens[..self.tokens.len().min(self.slot.positions())]
     }
