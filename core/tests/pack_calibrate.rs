@@ -8,7 +8,7 @@ use std::path::Path;
 
 use halfpi::gguf::ModelFile;
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
-use halfpi::pack::{Calibration, CalibrationError, Format, Options, PackError, Source, pack};
+use halfpi::pack::{Calibration, CalibrationError, Format, Method, Options, PackError, Source, pack};
 use halfpi::tokenizer::{Special, Tokenizer};
 use halfpi::transformer::Architecture;
 use pack_common::{Directory, difference, logits, logits_of, unwrap_pack_error};
@@ -146,6 +146,77 @@ fn what_cannot_be_calibrated_is_refused_and_leaves_nothing() {
         matches!(error, CalibrationError::Architecture { name: "ifairy" }),
         "{error}"
     );
+}
+
+/// Feedback trades errors of weights for errors of outputs, but no right scale is refused for that, not even where the
+/// text is too short to learn much from.
+#[test]
+fn good_packs_pass_the_gate_whatever_the_text() {
+    let directory = Directory::new();
+    let path = directory.path().join("packed.gguf");
+    let source = source(&SyntheticModel::tiny(Architecture::Llama));
+    for format in [
+        Format::Phi4,
+        Format::Phi5,
+        Format::Phi5Additive,
+        Format::Halfpi4,
+        Format::Ternary,
+    ] {
+        for tokens in [64, 700, 4096] {
+            let calibration = Calibration {
+                tokens,
+                ..Calibration::new(text(1))
+            };
+            let options = Options {
+                calibration: Some(calibration),
+                ..Options::new(format)
+            };
+            let report = write(&source, &options, &path).unwrap();
+            println!("{format}, {tokens} tokens: NMSE {}", report.nmse);
+        }
+    }
+}
+
+/// A few weights are large: BitNet's scale, made for ones that are all alike, leaves most of those out, and feedback cannot
+/// help it.
+#[test]
+fn a_wrong_scale_is_refused_with_feedback_too() {
+    let directory = Directory::new();
+    let path = directory.path().join("packed.gguf");
+    let model = SyntheticModel::tiny(Architecture::Llama).to_model_file().unwrap();
+    let start = {
+        let gguf = model.gguf().unwrap();
+        let weights = gguf.data(gguf.tensor("blk.1.ffn_up.weight").unwrap());
+        let start = weights.as_ptr() as usize - model.bytes().as_ptr() as usize;
+        start..start + weights.len()
+    };
+    let mut bytes = model.bytes().to_vec();
+    let options = Options {
+        method: Method::AbsMean,
+        ..calibrated(Format::Ternary)
+    };
+    write(&Source::from_model_file(model), &options, &path).unwrap();
+    fs::remove_file(&path).unwrap();
+    for weight in bytes[start].chunks_exact_mut(4).step_by(50) {
+        let large = 100.0 * f32::from_le_bytes(weight.try_into().unwrap());
+        weight.copy_from_slice(&large.to_le_bytes());
+    }
+    let source = Source::from_model_file(ModelFile::from_bytes(bytes).unwrap());
+    let error = unwrap_pack_error(write(&source, &options, &path));
+    let PackError::Loss {
+        name, of, nmse, limit, ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((name.as_str(), of), ("blk.1.ffn_up.weight", "outputs"));
+    assert!(nmse > limit, "{nmse} {limit}");
+    assert!(!path.exists());
+    let taken = Options {
+        allow_loss: true,
+        ..options
+    };
+    write(&source, &taken, &path).unwrap();
 }
 
 #[test]

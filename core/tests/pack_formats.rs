@@ -67,6 +67,7 @@ fn levels(format: Format) -> Vec<f64> {
     match format {
         Format::Q6 => integers(-31, 31),
         Format::Phi5 => table(&tables::PHI5),
+        Format::Phi5Additive => table(&tables::PHI5_ADDITIVE),
         Format::Phi4 => table(&tables::PHI),
         Format::Phi4Additive => table(&tables::PHI_ADDITIVE),
         Format::Ternary | Format::TernaryDense => integers(-1, 1),

@@ -41,6 +41,12 @@ pub struct Args {
     /// that training left ternary keep their scales]
     #[arg(long, value_name = "QUANTIZER")]
     quantizer: Option<String>,
+    /// Exponents of φ that the levels of phi4 and phi5 have, first and last [default: 4..11, as many as there can be]
+    #[arg(long, value_name = "FIRST..LAST")]
+    exponents: Option<String>,
+    /// Neighbouring weights that share an exponent, of phi4 and phi5: for files that are entropy-coded
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
+    cluster: u8,
     /// The format of the embedding and the output matrix [default: q6 with formats of 2 bits or fewer, q8 with others]
     #[arg(long, value_name = "FORMAT", value_parser = Format::names().collect::<Vec<_>>())]
     head: Option<String>,
@@ -103,6 +109,10 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(quantizer) = &args.quantizer {
         options.method = quantizer.parse().map_err(halfpi::Error::from)?;
     }
+    if let Some(exponents) = &args.exponents {
+        options.exponents = Some(exponents.parse().map_err(halfpi::Error::from)?);
+    }
+    options.cluster = args.cluster.into();
     if let Some(head) = &args.head {
         options.head = head.parse().map_err(halfpi::Error::from)?;
     }

@@ -39,6 +39,22 @@ pub enum PackError {
         /// What was given.
         text: String,
     },
+    /// Exponents that no ladder has.
+    #[error("{text:?} are no exponents: give FIRST..LAST, at most 8 of 2 to 11, such as 6..11")]
+    BadExponents {
+        /// What was given.
+        text: String,
+    },
+    /// Something about ladders was asked of a format that is none, or cannot be had together.
+    #[error("{format} cannot have {what}: {reason}")]
+    Ladder {
+        /// The format.
+        format: Format,
+        /// What was asked for.
+        what: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A quantizer was asked of a format that it is not for.
     #[error("{format} has no quantizer {method}: absmean and sparsity are for ternary formats, largest for integers")]
     Method {
@@ -142,7 +158,7 @@ pub enum PackError {
 
     /// Packing a tensor lost more than any right scale would.
     #[error(
-        "tensor {name:?} as {format} loses {nmse:.3} of its squared weights, and a right scale loses at most {limit}; no \
+        "tensor {name:?} as {format} loses {nmse:.3} of its squared {of}, and a right scale loses at most {limit}; no \
          file was written: choose another format with --keep '{name}=f16', or take the loss with --allow-loss"
     )]
     Loss {
@@ -150,7 +166,9 @@ pub enum PackError {
         name: String,
         /// Its format.
         format: String,
-        /// The squared error as a part of the squared weights.
+        /// Of what: weights, or outputs where a calibration text was given.
+        of: &'static str,
+        /// The squared error as a part of the squares.
         nmse: f64,
         /// The most that is taken for a right scale.
         limit: f64,
@@ -256,10 +274,18 @@ pub enum PackError {
         /// What was found.
         found: Vec<usize>,
     },
+    /// A tensor of packed ternary weights cannot be used.
+    #[error("the tensor {name:?} {problem}; get the checkpoint again, or the one before quantization")]
+    BitLinear {
+        /// The tensor.
+        name: String,
+        /// Why not.
+        problem: &'static str,
+    },
     /// A tensor of a checkpoint does not hold floats.
     #[error(
-        "the tensor {name:?} holds {dtype}; only F32, F16 and BF16 are read: get the checkpoint before quantization (for \
-         BitNet, the one called bf16)"
+        "the tensor {name:?} holds {dtype}; only F32, F16 and BF16 are read, and BitNet's U8: get the checkpoint before \
+         quantization"
     )]
     Dtype {
         /// The tensor.

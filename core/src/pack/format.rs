@@ -20,6 +20,8 @@ pub enum Format {
     Phi4Additive,
     /// The √φ ladder: a sign and sixteen levels.
     Phi5,
+    /// The additive φ table of five bits: a sign and sixteen sums of two powers of φ.
+    Phi5Additive,
     /// -1, 0, 1 in two bits. Weights of a ternary type keep their scales.
     Ternary,
     /// -1, 0, 1, three in five bits; one scale a row.
@@ -51,10 +53,11 @@ pub enum Format {
     F32,
 }
 
-const NAMED: [(&str, Format); 19] = [
+const NAMED: [(&str, Format); 20] = [
     ("q8", Format::Q8),
     ("q6", Format::Q6),
     ("phi5", Format::Phi5),
+    ("phi5-additive", Format::Phi5Additive),
     ("phi4", Format::Phi4),
     ("phi4-additive", Format::Phi4Additive),
     ("ternary", Format::Ternary),
@@ -100,6 +103,7 @@ impl Format {
             Format::Q8 | Format::Halfpi8 => Codes::Int8,
             Format::Q6 => Codes::Int6,
             Format::Phi5 => Codes::Codebook5(tables::PHI5),
+            Format::Phi5Additive => Codes::Codebook5(tables::PHI5_ADDITIVE),
             Format::Phi4 => Codes::Codebook4(tables::PHI),
             Format::Phi4Additive => Codes::Codebook4(tables::PHI_ADDITIVE),
             Format::Halfpi4 => Codes::Codebook4(tables::Q4_0),
@@ -139,7 +143,8 @@ impl Format {
         match self {
             Format::Q6 | Format::Q8 | Format::Halfpi8 => self,
             Format::Lossless | Format::F16 | Format::Bf16 | Format::F32 => self,
-            Format::Phi4 | Format::Phi4Additive | Format::Phi5 | Format::Halfpi4 | Format::PhaseMagnitude => Format::Q8,
+            Format::Phi4 | Format::Phi4Additive | Format::Phi5 | Format::Phi5Additive => Format::Q8,
+            Format::Halfpi4 | Format::PhaseMagnitude => Format::Q8,
             Format::Ternary
             | Format::TernaryDense
             | Format::PhaseT1

@@ -4,9 +4,8 @@ use super::{Distortion, PackError};
 
 /// The most error, as a part of the squared weights, that a tensor may have with codes of this many bits.
 ///
-/// Each limit lies above what a right scale leaves on heavy tails, with room for error feedback, which raises the error
-/// of the weights to lower that of the outputs, and below what a wrong scale leaves (1 if it lets all weights vanish).
-/// For Gaussian and Laplacian weights a scale a row leaves, as a part of the squared weights:
+/// Each limit lies above what a right scale leaves on heavy tails, and below what a wrong scale leaves (1 if it lets all
+/// weights vanish). For Gaussian and Laplacian weights a scale a row leaves, as a part of the squared weights:
 ///
 /// | codes | Gauss | Laplace | limit |
 /// |---|---|---|---|
@@ -26,9 +25,18 @@ pub(super) fn limit(bits_per_weight: f64) -> f64 {
     }
 }
 
+/// Checks what was lost of a matrix's weights, or of its outputs: weights that were chosen for those are further from the
+/// source's, and rightly so, the more the layers before are off.
+///
 /// # Errors
 /// [`PackError::Loss`].
-pub(super) fn check(name: &str, format: &str, bits_per_weight: f64, lost: Distortion) -> Result<(), PackError> {
+pub(super) fn check(
+    name: &str,
+    format: &str,
+    bits_per_weight: f64,
+    lost: Distortion,
+    of: &'static str,
+) -> Result<(), PackError> {
     let (nmse, limit) = (lost.nmse(), limit(bits_per_weight));
     if nmse <= limit {
         return Ok(());
@@ -36,6 +44,7 @@ pub(super) fn check(name: &str, format: &str, bits_per_weight: f64, lost: Distor
     Err(PackError::Loss {
         name: name.to_owned(),
         format: format.to_owned(),
+        of,
         nmse,
         limit,
     })
@@ -60,8 +69,11 @@ mod tests {
             (5.0 / 3.0, 0.39, 0.51),
             (1.0, 0.5, 0.66),
         ] {
-            assert!(check("w", "format", bits, lost(fine)).is_ok(), "{bits} bits, {fine}");
-            let error = check("w", "format", bits, lost(refused)).unwrap_err();
+            assert!(
+                check("w", "format", bits, lost(fine), "weights").is_ok(),
+                "{bits} bits, {fine}"
+            );
+            let error = check("w", "format", bits, lost(refused), "outputs").unwrap_err();
             assert!(
                 matches!(error, PackError::Loss { nmse, .. } if nmse == refused),
                 "{error}"
@@ -71,16 +83,16 @@ mod tests {
 
     #[test]
     fn nothing_lost_is_fine_and_error_without_signal_is_not() {
-        assert!(check("w", "format", 4.0, Distortion::default()).is_ok());
+        assert!(check("w", "format", 4.0, Distortion::default(), "weights").is_ok());
         let noise = Distortion {
             signal: 0.0,
             error: 1.0,
         };
-        assert!(check("w", "format", 1.0, noise).is_err());
+        assert!(check("w", "format", 1.0, noise, "weights").is_err());
         let broken = Distortion {
             signal: f64::NAN,
             error: 1.0,
         };
-        assert!(check("w", "format", 1.0, broken).is_err());
+        assert!(check("w", "format", 1.0, broken, "weights").is_err());
     }
 }

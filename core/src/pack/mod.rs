@@ -23,6 +23,7 @@
 mod calibrate;
 mod compare;
 mod error;
+mod exponents;
 mod format;
 mod gate;
 mod metadata;
@@ -39,6 +40,7 @@ pub mod synthetic;
 pub use calibrate::{Calibration, CalibrationError};
 pub use compare::Alternative;
 pub use error::PackError;
+pub use exponents::Exponents;
 pub use format::Format;
 pub use method::Method;
 pub use options::{Keep, Options};

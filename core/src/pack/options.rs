@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Calibration, Format, Method, PackError, Scales};
+use super::{Calibration, Exponents, Format, Method, PackError, Scales};
 
 /// How a model is packed.
 #[derive(Clone, Debug)]
@@ -16,6 +16,11 @@ pub struct Options {
     pub scales: Option<Scales>,
     /// How scales are chosen in matrices of `format`.
     pub method: Method,
+    /// The exponents of the ladder in matrices of `format`, which is `phi4` or `phi5`; `None`: as the format has them.
+    pub exponents: Option<Exponents>,
+    /// So many neighbours of a row share an exponent in matrices of `format`, which is `phi4` or `phi5`: 1, 2, 4, 8, 16 or
+    /// 32. They keep their signs.
+    pub cluster: usize,
     /// Formats for some tensors; the first that matches counts.
     pub keep: Vec<Keep>,
     /// Rounds with error feedback, by what the layers make of a text.
@@ -36,6 +41,8 @@ impl Options {
             head: format.head(),
             scales: None,
             method: Method::default(),
+            exponents: None,
+            cluster: 1,
             keep: Vec::new(),
             calibration: None,
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),

@@ -128,12 +128,17 @@ pub fn pack(
     for (index, (tensor, plan)) in tensors.iter().zip(plans).enumerate() {
         let is_matrix = tensor.dims.len() > 1;
         let mut surveyor = (options.survey && is_matrix).then(|| Surveyor::new(tensor, options.threads));
-        let distortion = match calibrated.remove(&tensor.name) {
-            Some(batch) => packer.calibrated(tensor, &plan.target, &batch, &mut surveyor)?,
+        let batch = calibrated.remove(&tensor.name);
+        let distortion = match &batch {
+            Some(batch) => packer.calibrated(tensor, &plan.target, batch, &mut surveyor)?,
             None => packer.tensor(index, tensor, &plan.target, &mut surveyor)?,
         };
         if !options.allow_loss {
-            gate::check(&tensor.name, &plan.format, plan.target.code_bits(), distortion)?;
+            let (judged, of) = match batch {
+                Some(batch) => (batch.judged, "outputs"),
+                None => (distortion, "weights"),
+            };
+            gate::check(&tensor.name, &plan.format, plan.target.code_bits(), judged, of)?;
         }
         if is_matrix {
             all = all.plus(distortion);
@@ -227,7 +232,10 @@ impl Plan {
         let shape = (tensor.rows, tensor.cols);
         let new = |scales| {
             let coding = Coding::new(shape, format, scales, method).map_err(|source| tensor.format_error(source))?;
-            let coding = coding.ok_or(PackError::NoCodes { format })?;
+            let mut coding = coding.ok_or(PackError::NoCodes { format })?;
+            if format == options.format {
+                coding = coding.with_ladder(tensor, options)?;
+            }
             let note = match coding.scales {
                 fitting if fitting == scales => None,
                 Scales::Group(columns) => Some(format!(
@@ -287,6 +295,41 @@ impl Plan {
     }
 }
 
+impl Coding {
+    /// The same with the exponents and the clusters that are asked for.
+    fn with_ladder(self, tensor: &SourceTensor<'_>, options: &Options) -> Result<Self, PackError> {
+        let format = options.format;
+        let refused = |what, reason| PackError::Ladder { format, what, reason };
+        let coding = match options.exponents {
+            None => self,
+            Some(exponents) => {
+                let codes = exponents.codes(format).ok_or_else(|| {
+                    let what = format!("the exponents {exponents}");
+                    refused(what, "only phi4 and phi5 are ladders")
+                })?;
+                self.with_ladder_of(codes)
+                    .map_err(|source| tensor.format_error(source))?
+            }
+        };
+        match options.cluster {
+            1 => Ok(coding),
+            columns => {
+                let refused = |reason| refused(format!("clusters of {columns}"), reason);
+                if !matches!(format, Format::Phi4 | Format::Phi5) {
+                    return Err(refused("only phi4 and phi5 have exponents to share"));
+                }
+                if !(columns.is_power_of_two() && columns <= GROUP) {
+                    return Err(refused("there are clusters of 1, 2, 4, 8, 16 and 32"));
+                }
+                if options.calibration.is_some() {
+                    return Err(refused("error feedback chooses each weight by itself"));
+                }
+                Ok(coding.with_cluster(columns))
+            }
+        }
+    }
+}
+
 /// How a tensor gets a format without changing a weight, if training has left its weights so.
 fn trained(tensor: &SourceTensor<'_>, format: Format) -> Option<Coding> {
     let shape = (tensor.rows, tensor.cols);
@@ -310,6 +353,10 @@ fn lossless(tensor: &SourceTensor<'_>) -> Result<Target, PackError> {
         }
         Weights::Blocks { ty, .. } => (*ty, I2sOrder::default()),
         Weights::I2s { order, .. } => (GgmlType::I2_S, *order),
+        Weights::TernaryBytes { .. } => {
+            let ternary = trained(tensor, Format::Ternary);
+            return Ok(ternary.map_or(Target::Floats(GgmlType::F32), Target::Codes));
+        }
         Weights::Complex(complex) => (complex.ty(), I2sOrder::default()),
     };
     let name = || tensor.name.clone();
@@ -484,10 +531,7 @@ impl<W: Write> Packer<'_, W> {
                 Ok(Distortion::default())
             }
             // `lossless` pairs targets and weights; nothing written makes `finish` fail.
-            (Target::Tiles { .. }, Weights::Packed { .. } | Weights::Complex(_))
-            | (Target::Copy { .. }, Weights::Blocks { .. } | Weights::I2s { .. } | Weights::Complex(_)) => {
-                Ok(Distortion::default())
-            }
+            (Target::Tiles { .. } | Target::Copy { .. }, _) => Ok(Distortion::default()),
         }
     }
 

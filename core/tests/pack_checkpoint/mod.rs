@@ -18,6 +18,8 @@ pub struct Checkpoint {
     pub config: Value,
     /// Shape (rows first) and floats.
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Tensors of bytes.
+    pub bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
     pub tokenizer: Value,
     pub tokenizer_config: Value,
     pub generation_config: Option<Value>,
@@ -158,6 +160,7 @@ impl Checkpoint {
                 "torch_dtype": "float32"
             }),
             tensors,
+            bytes: BTreeMap::new(),
             tokenizer: tokenizer(&gguf),
             tokenizer_config: json!({
                 "bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
@@ -187,9 +190,10 @@ impl Checkpoint {
                 _ => format!("model-{:05}-of-{shards:05}.safetensors", shard + 1),
             };
             let part = self.tensors.iter().enumerate().filter(|(i, _)| i % shards == shard);
-            let part: Vec<_> = part
-                .map(|(_, (name, (shape, floats)))| (name, shape, encode(floats, dtype)))
-                .collect();
+            let floats = part.map(|(_, (name, (shape, floats)))| (name, shape, encode(floats, dtype)));
+            let bytes = self.bytes.iter().filter(|_| shard == 0);
+            let bytes = bytes.map(|(name, (shape, bytes))| (name, shape, (safetensors::Dtype::U8, bytes.clone())));
+            let part: Vec<_> = floats.chain(bytes).collect();
             let views = part.iter().map(|(name, shape, (ty, bytes))| {
                 weight_map.insert(name.to_string(), json!(file));
                 (name, TensorView::new(*ty, shape.to_vec(), bytes).unwrap())

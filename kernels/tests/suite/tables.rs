@@ -1,6 +1,6 @@
 //! The tables against the numbers that they stand for.
 
-use halfpi_kernels::format::tables::{PHI, PHI_ADDITIVE, PHI5};
+use halfpi_kernels::format::tables::{PHI, PHI_ADDITIVE, PHI5, PHI5_ADDITIVE};
 
 fn phi(power: i32) -> f64 {
     ((1.0 + 5f64.sqrt()) / 2.0).powi(power)
@@ -44,6 +44,34 @@ fn phi_additive_is_made_of_sums_of_two_powers() {
     for (entry, term) in PHI_ADDITIVE.iter().zip(terms) {
         let expected = (127.0 * value(term) / (phi(3) - phi(-2))).round();
         assert_eq!(f64::from(*entry), expected, "{term:?}");
+    }
+}
+
+#[test]
+fn phi5_additive_is_made_of_sums_of_two_powers() {
+    // Powers of both terms, and the sign of the second.
+    let terms = [
+        (-5, 1.0, -9),
+        (-3, 1.0, -5),
+        (-2, 1.0, -4),
+        (-1, 1.0, -4),
+        (0, -1.0, -8),
+        (0, 1.0, -3),
+        (1, -1.0, -4),
+        (1, 1.0, -4),
+        (1, 1.0, -2),
+        (1, 1.0, -1),
+        (2, -1.0, -4),
+        (2, 1.0, -5),
+        (2, 1.0, -2),
+        (2, 1.0, -1),
+        (2, 1.0, 0),
+        (3, -1.0, -3),
+    ];
+    for (i, (p, sign, q)) in terms.into_iter().enumerate() {
+        let expected = (127.0 * (phi(p) + sign * phi(q)) / (phi(3) - phi(-3))).round();
+        assert_eq!(f64::from(PHI5_ADDITIVE[i]), expected, "{p} {q}");
+        assert_eq!(PHI5_ADDITIVE[i + 16], -PHI5_ADDITIVE[i]);
     }
 }
 

@@ -5,10 +5,14 @@
 //! to that on the first one; where the output is added to the residual stream, so that the sum does. The pass multiplies
 //! with int8 activations, as the packed file will be used, and has the source's matrices at 8 bits for that.
 //!
-//! Memory: both streams (for each token four times the widest layer), the weights of one layer, and the second moments
-//! of its widest input; and what has been packed, until it is written.
+//! Memory, besides what packing takes anyway, two tensors and the output (all of which is kept until it is written): for
+//! each token seven times as many floats as the widest matrix has columns (both streams, what goes into a step and what
+//! comes out); three squares of that width in f64 (the second moments, their factors, and what the layers before are off
+//! by); seven floats for each weight of the largest matrix; and twice a layer at 8 bits. That is what is in use: what the
+//! allocator holds back comes on top.
 
 mod error;
+mod inputs;
 mod moments;
 mod stream;
 #[cfg(test)]
@@ -16,14 +20,14 @@ mod tests;
 
 use std::collections::HashMap;
 
-use halfpi_kernels::format::{Dense, Float, GROUP, Matrix};
-use halfpi_kernels::ops::{Activations, Product, matmul, rms_norm};
+use halfpi_kernels::format::GROUP;
+use halfpi_kernels::ops::rms_norm;
 use halfpi_kernels::{Backend, Parallel};
 
 pub use self::error::CalibrationError;
-use self::moments::mean_product;
+use self::inputs::Inputs;
 use self::stream::{LayerWeights, Machine, Step, Stream};
-use super::quantize::{Batch, Coding, Factor, Feedback, pack_rows, pack_with_feedback};
+use super::quantize::{Batch, Coding, Feedback, pack_rows, pack_with_feedback};
 use super::source::{Source, SourceTensor};
 use super::{Format, Method, PackError, Scales};
 use crate::Result;
@@ -55,10 +59,6 @@ impl Calibration {
 const WINDOW: usize = 512;
 /// Fewer tokens than this say nothing.
 const LEAST_TOKENS: usize = 64;
-/// What is added to the diagonal of the second moments, relative to its mean: inputs that the text hardly shows are not
-/// worth nothing.
-const DAMPING: f64 = 0.01;
-
 /// A tensor, and the codes it will have, if any.
 pub(super) struct Item<'a> {
     pub tensor: &'a SourceTensor<'a>,
@@ -77,6 +77,7 @@ pub(super) fn calibrate(
 ) -> Result<HashMap<String, Batch>> {
     let Prepared { machine, windows } = Prepared::new(source, &items, calibration, threads)?;
     let mut pass = Pass {
+        source,
         items,
         machine,
         packed: HashMap::new(),
@@ -162,6 +163,7 @@ struct Layer {
 }
 
 struct Pass<'a> {
+    source: &'a Source,
     items: HashMap<&'a str, Item<'a>>,
     machine: Machine,
     packed: HashMap<String, Batch>,
@@ -176,6 +178,10 @@ impl Pass<'_> {
             for step in Step::ALL {
                 self.step(block, step, &mut layer, &mut streams)?;
             }
+            // Its pages are not read again, unless by the report.
+            let prefix = format!("blk.{block}.");
+            let read = self.items.values().filter(|item| item.tensor.name.starts_with(&prefix));
+            read.for_each(|item| self.source.release(item.tensor));
         }
         self.output(&mut streams)
     }
@@ -302,43 +308,22 @@ impl Pass<'_> {
         real: &[f32],
         residual: Option<&[f32]>,
     ) -> Result<(), PackError> {
-        let (backend, pool) = (self.machine.backend, &self.machine.pool);
-        let mut shared = None;
+        let threads = self.machine.pool.threads();
+        let mut inputs = None;
         for name in names {
             let &Item { tensor, target } = self.item(name)?;
             let Some(coding) = target else { continue };
-            let cols = tensor.cols;
-            let (factor, drift_per_weight) = match &shared {
-                Some(shared) => shared,
+            let inputs = match &inputs {
+                Some(inputs) => inputs,
                 None => {
-                    let moments = mean_product(backend, pool, (real, cols), (real, cols), true)?;
-                    let inputs = || CalibrationError::Inputs { name: name.clone() };
-                    let factor = Factor::new(moments, cols, DAMPING, pool.threads()).ok_or_else(inputs)?;
-                    let difference: Vec<f32> = wanted.iter().zip(real).map(|(wanted, real)| wanted - real).collect();
-                    let drift = mean_product(backend, pool, (real, cols), (&difference, cols), false)?;
-                    shared.insert((factor, drift.into_iter().map(|x| x as f32).collect::<Vec<f32>>()))
+                    let not_finite = || CalibrationError::Inputs { name: name.clone() };
+                    let found = Inputs::new(&self.machine, wanted, real, tensor.cols)?;
+                    inputs.insert(found.ok_or_else(not_finite)?)
                 }
             };
             let weights = read(tensor);
-            let mut drift = vec![0.0; weights.len()];
-            let by_column = Dense::new(cols, cols, Float::F32, bytemuck::cast_slice(drift_per_weight));
-            let mut product = [Product {
-                weight: &Matrix::Dense(by_column.map_err(CalibrationError::from)?),
-                out: &mut drift,
-            }];
-            let rows = Activations {
-                floats: &weights,
-                int8: None,
-            };
-            matmul(backend, pool, &rows, &mut product).map_err(CalibrationError::from)?;
-            if let Some(residual) = residual {
-                let off = mean_product(backend, pool, (residual, tensor.rows), (real, cols), false)?;
-                for (drift, off) in drift.iter_mut().zip(off) {
-                    *drift += off as f32;
-                }
-            }
-            let feedback = Feedback { factor, drift: &drift };
-            let batch = pack_with_feedback(name, coding, &weights, &feedback, pool.threads())?;
+            let feedback = Feedback::new(&inputs.factor, inputs.drift(&weights, residual)?, threads);
+            let batch = pack_with_feedback(name, coding, &weights, &feedback, threads)?;
             self.packed.insert(name.clone(), batch);
             (self.done)(name)?;
         }

@@ -12,7 +12,19 @@ const CHUNK: usize = 512;
 /// Rows of a symmetric result that are computed together, from the diagonal on.
 const BAND: usize = 64;
 
-/// Mean of aᵀ b over positions: `a` is `[position][rows]`, `b` `[position][cols]`, the result `[rows][cols]`.
+/// Columns that are transposed together.
+const TRANSPOSED: usize = 16;
+
+/// Which positions count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Positions {
+    All,
+    /// Those of every second run of [`CHUNK`], from the first or from the second on.
+    Half(usize),
+}
+
+/// Mean of aᵀ b over positions: `a` is `[position][rows]`, `b` `[position][cols]`, the result `[rows][cols]`. It is 0 where
+/// there are no positions.
 ///
 /// With `upper`, for results that are symmetric, not all of what is below the diagonal is computed.
 pub(super) fn mean_product(
@@ -21,11 +33,22 @@ pub(super) fn mean_product(
     (a, rows): (&[f32], usize),
     (b, cols): (&[f32], usize),
     upper: bool,
+    which: Positions,
 ) -> Result<Vec<f64>, CalibrationError> {
-    let positions = a.len() / rows;
+    let (first, step) = match which {
+        Positions::All => (0, 1),
+        Positions::Half(half) => (half, 2),
+    };
+    let chunks = || {
+        a.chunks(CHUNK * rows)
+            .zip(b.chunks(CHUNK * cols))
+            .skip(first)
+            .step_by(step)
+    };
+    let positions = chunks().map(|(a, _)| a.len() / rows).sum::<usize>();
     let mut mean = vec![0f64; rows * cols];
     let share = 1.0 / positions.max(1) as f64;
-    for (a, b) in a.chunks(CHUNK * rows).zip(b.chunks(CHUNK * cols)) {
+    for (a, b) in chunks() {
         let (a, b) = (transpose(a, rows), transpose(b, cols));
         let n = a.len() / rows;
         let band = if upper { BAND } else { rows };
@@ -63,9 +86,12 @@ pub(super) fn mean_product(
 fn transpose(x: &[f32], cols: usize) -> Vec<f32> {
     let positions = x.len() / cols;
     let mut out = vec![0.0; x.len()];
-    for (position, x) in x.chunks_exact(cols).enumerate() {
-        for (col, x) in x.iter().enumerate() {
-            out[col * positions + position] = *x;
+    // What is written at a time stays in the first-level cache, however far apart its rows lie.
+    for first in (0..cols).step_by(TRANSPOSED) {
+        for (position, x) in x.chunks_exact(cols).enumerate() {
+            for (col, x) in (first..).zip(&x[first..cols.min(first + TRANSPOSED)]) {
+                out[col * positions + position] = *x;
+            }
         }
     }
     out
@@ -87,12 +113,12 @@ mod tests {
             let products = (0..positions).map(|t| f64::from(a[t * rows + i]) * f64::from(b[t * cols + j]));
             products.sum::<f64>() / positions as f64
         };
-        let found = mean_product(backend, &pool, (&a, rows), (&b, cols), false).unwrap();
+        let found = mean_product(backend, &pool, (&a, rows), (&b, cols), false, Positions::All).unwrap();
         for (at, found) in found.iter().enumerate() {
             let expected = expected(&a, rows, &b, cols, at / cols, at % cols);
             assert!((found - expected).abs() < 1e-5, "{at}: {found} {expected}");
         }
-        let found = mean_product(backend, &pool, (&a, rows), (&a, rows), true).unwrap();
+        let found = mean_product(backend, &pool, (&a, rows), (&a, rows), true, Positions::All).unwrap();
         for i in 0..rows {
             for j in i..rows {
                 let (found, expected) = (found[i * rows + j], expected(&a, rows, &a, rows, i, j));

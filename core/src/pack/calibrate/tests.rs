@@ -51,6 +51,7 @@ fn with_pass(source: &Source, format: Format, test: impl FnOnce(&mut Pass<'_>, &
     let prepared = Prepared::new(source, &items, &Calibration::new(text(1)), 2).unwrap();
     let mut done = |_: &str| Ok(());
     let mut pass = Pass {
+        source,
         items,
         machine: prepared.machine,
         packed: HashMap::new(),

@@ -12,12 +12,13 @@ pub(in super::super) struct Ladder<const N: usize> {
 }
 
 impl<const N: usize> Ladder<N> {
-    /// A ladder of a table whose first half ascends from above 0, and whose second half is the first one negated.
+    /// A ladder of a table whose first half ascends from above 0, and may repeat the last level, and whose second half is the first one negated.
     pub(super) fn new(table: &[i8]) -> Self {
         let magnitudes: [f32; N] = std::array::from_fn(|i| f32::from(table[i]));
         let threshold = |i: usize| match magnitudes.get(i + 1) {
-            Some(next) => (magnitudes[i] + next) / 2.0,
-            None => f32::INFINITY,
+            // A level that repeats has no weights.
+            Some(next) if *next > magnitudes[i] => (magnitudes[i] + next) / 2.0,
+            _ => f32::INFINITY,
         };
         Self {
             magnitudes,

@@ -16,7 +16,7 @@ mod ternary;
 mod tiles;
 mod trained;
 
-use halfpi_kernels::format::{FormatError, tables};
+use halfpi_kernels::format::{Codes, FormatError, tables};
 
 pub(super) use self::feedback::{Factor, Feedback};
 pub(super) use self::grid::Grid;
@@ -37,6 +37,9 @@ use super::{Distortion, Format, Method, PackError, Scales};
 pub(super) enum Quantizer {
     /// A code for each weight.
     Grid(Grid),
+    /// The same, with one magnitude for so many neighbours: the level nearest to their mean, which leaves the least
+    /// squared error.
+    Cluster(Grid, usize),
     /// A code for two columns.
     PhaseAxis(PhaseAxis),
     /// A code for two columns of two rows.
@@ -67,6 +70,7 @@ impl Quantizer {
             Format::Phi4 => Grid::Ladder8(Ladder::new(&tables::PHI)),
             Format::Phi4Additive => Grid::Table(Box::new(Table::new(tables::PHI_ADDITIVE))),
             Format::Phi5 => Grid::Ladder16(Ladder::new(&tables::PHI5)),
+            Format::Phi5Additive => Grid::Ladder16(Ladder::new(&tables::PHI5_ADDITIVE)),
             Format::PhaseMagnitude => return Some(Quantizer::PhaseAxis(PhaseAxis::Magnitudes)),
             Format::PhaseAxis => return Some(Quantizer::PhaseAxis(PhaseAxis::Unit)),
             Format::PhaseT1 => return Some(Quantizer::PhasePair(PhasePair::one_stage())),
@@ -74,6 +78,15 @@ impl Quantizer {
             Format::PhaseComplex | Format::F32 | Format::F16 | Format::Bf16 | Format::Lossless => return None,
         };
         Some(Quantizer::Grid(grid))
+    }
+
+    /// The quantizer of a ladder's codes, if they are such.
+    pub(super) fn ladder(codes: Codes) -> Option<Self> {
+        match codes {
+            Codes::Codebook4(table) => Some(Quantizer::Grid(Grid::Ladder8(Ladder::new(&table)))),
+            Codes::Codebook5(table) => Some(Quantizer::Grid(Grid::Ladder16(Ladder::new(&table)))),
+            _ => None,
+        }
     }
 
     /// Chooses the codes of a group of finite weights in rows that share codes, one row after another, and the scale of
@@ -84,6 +97,11 @@ impl Quantizer {
                 scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights, None)));
                 grid.codes(weights, scales[0], codes);
             }
+            Quantizer::Cluster(grid, columns) => {
+                let weights = shared(weights, *columns);
+                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(&weights, None)));
+                grid.codes(&weights, scales[0], codes);
+            }
             Quantizer::PhaseAxis(axis) => scales[0] = axis.quantize(weights, ty, given, codes),
             Quantizer::PhasePair(pair) => pair.quantize(weights, ty, given, codes, scales),
         }
@@ -93,11 +111,26 @@ impl Quantizer {
     fn tensor_scale(&self, weights: &[f32], cols: usize) -> f32 {
         let (scale, exact) = match self {
             Quantizer::Grid(grid) => (grid.scale(weights, None), grid.exact(weights)),
+            Quantizer::Cluster(grid, columns) => {
+                let weights = shared(weights, *columns);
+                (grid.scale(&weights, None), grid.exact(&weights))
+            }
             Quantizer::PhaseAxis(axis) => (axis.scale(weights), exact(&Integers::INT8, weights)),
             Quantizer::PhasePair(pair) => (pair.tensor_scale(weights, cols), exact(&pair.integers(), weights)),
         };
         exact.unwrap_or(scale)
     }
+}
+
+/// The weights with the mean magnitude of their cluster.
+fn shared(weights: &[f32], columns: usize) -> Vec<f32> {
+    let clusters = weights.chunks(columns);
+    let clusters = clusters.flat_map(|cluster| {
+        let sum: f64 = cluster.iter().map(|weight| f64::from(weight.abs())).sum();
+        let mean = (sum / cluster.len() as f64) as f32;
+        cluster.iter().map(move |weight| mean.copysign(*weight))
+    });
+    clusters.collect()
 }
 
 /// A scale's inverse, 0 for the scale of weights that are all 0.

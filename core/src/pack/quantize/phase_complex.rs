@@ -145,10 +145,12 @@ pub(in super::super) fn pack_complex_rows(
             Err(panic) => std::panic::resume_unwind(panic),
         })
     })?;
+    let distortion = distortions.into_iter().fold(Distortion::default(), Distortion::plus);
     Ok(Batch {
         codes,
         scales,
-        distortion: distortions.into_iter().fold(Distortion::default(), Distortion::plus),
+        distortion,
+        judged: distortion,
     })
 }
 

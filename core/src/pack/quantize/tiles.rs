@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::thread;
 
-use halfpi_kernels::format::{FormatError, Layout, Matrix, Packed, TILE_ROWS};
+use halfpi_kernels::format::{Codes, FormatError, Layout, Matrix, Packed, TILE_ROWS};
 
 use super::super::scales::ScaleType;
 use super::super::{Distortion, Format, Method, PackError, Scales};
@@ -53,6 +53,33 @@ impl Coding {
         }))
     }
 
+    /// The same with the levels of another ladder.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the codes are of another width.
+    pub fn with_ladder_of(self, codes: Codes) -> Result<Self, FormatError> {
+        let layout = &self.layout;
+        let other = Layout::new(layout.rows(), layout.cols(), codes, layout.scale_group(), false)?;
+        Ok(Self {
+            quantizer: Quantizer::ladder(codes).unwrap_or(self.quantizer),
+            layout: if layout.has_f32_scales() {
+                other.with_f32_scales()
+            } else {
+                other
+            },
+            ..self
+        })
+    }
+
+    /// The same with so many neighbours sharing a level, if the levels are symmetric.
+    pub fn with_cluster(self, columns: usize) -> Self {
+        let quantizer = match self.quantizer {
+            Quantizer::Grid(grid) => Quantizer::Cluster(grid, columns),
+            other => other,
+        };
+        Self { quantizer, ..self }
+    }
+
     /// The same for another number of rows.
     ///
     /// # Errors
@@ -92,7 +119,10 @@ impl Coding {
 pub(in super::super) struct Batch {
     pub codes: Vec<u8>,
     pub scales: Vec<u8>,
+    /// Of the weights.
     pub distortion: Distortion,
+    /// Of what they are there for: of the outputs, where feedback chose them for those, and else of the weights again.
+    pub judged: Distortion,
 }
 
 impl Batch {
@@ -183,7 +213,7 @@ impl<'a> Worker<'a> {
         let mut codes = vec![0; units * self.unit.codes_bytes()];
         let mut scales = vec![0; units * self.unit.scales_bytes()];
         // One entry a unit, summed in order: the figures do not depend on the number of threads.
-        let mut distortions = vec![Distortion::default(); units];
+        let mut distortions = vec![[Distortion::default(); 2]; units];
         let share = units.div_ceil(threads.clamp(1, MAX_THREADS)).max(1);
         thread::scope(|scope| {
             let parts = codes
@@ -202,10 +232,15 @@ impl<'a> Worker<'a> {
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })?;
+        let sum = |i: usize| {
+            let units = distortions.iter().map(|distortions| distortions[i]);
+            units.fold(Distortion::default(), Distortion::plus)
+        };
         Ok(Batch {
+            distortion: sum(0),
+            judged: sum(if self.feedback.is_some() { 1 } else { 0 }),
             codes,
             scales,
-            distortion: distortions.into_iter().fold(Distortion::default(), Distortion::plus),
         })
     }
 
@@ -215,7 +250,7 @@ impl<'a> Worker<'a> {
         first: usize,
         codes: &mut [u8],
         scales: &mut [u8],
-        distortions: &mut [Distortion],
+        distortions: &mut [[Distortion; 2]],
     ) -> Result<(), PackError> {
         let (rows, cols) = (self.unit.rows(), self.unit.cols());
         let (mut weights, mut stored) = (vec![0.0; rows * cols], vec![0.0; cols]);
@@ -225,7 +260,7 @@ impl<'a> Worker<'a> {
             .zip(scales.chunks_exact_mut(self.unit.scales_bytes()))
             .zip(distortions)
             .zip((first..).step_by(rows));
-        for (((codes, scales), distortion), first) in units {
+        for (((codes, scales), [distortion, outputs]), first) in units {
             let present = rows.min(self.end - first);
             weights[present * cols..].fill(0.0);
             for (i, weights) in weights.chunks_exact_mut(cols).take(present).enumerate() {
@@ -254,6 +289,11 @@ impl<'a> Worker<'a> {
                 packed.dequantize_row(row, &mut stored).map_err(self.error())?;
                 for (&weight, &stored) in weights.iter().zip(&stored) {
                     distortion.add(weight, stored);
+                }
+                if let Some(feedback) = self.feedback {
+                    let errors = weights.iter().zip(&stored).map(|(weight, stored)| weight - stored);
+                    outputs.signal += feedback.cost(first + row, weights);
+                    outputs.error += feedback.cost(first + row, &errors.collect::<Vec<_>>());
                 }
             }
         }
@@ -307,11 +347,7 @@ impl<'a> Worker<'a> {
         bytes: &mut [u8],
     ) -> Result<(), FormatError> {
         let (cols, groups) = (self.unit.cols(), self.unit.scale_groups());
-        let scale = |weights: &[f32], importance: &[f32]| {
-            let best = || grid.scale(weights, Some(importance));
-            self.ty.round(self.tensor_scale.unwrap_or_else(best))
-        };
-        let rounded = feedback.round(grid, first, weights, cols / groups, scale);
+        let rounded = feedback.round(grid, first, weights, cols / groups, (self.ty, self.tensor_scale));
         let (codes, scales) = bytes.split_at_mut(self.unit.codes_bytes());
         for (row, row_codes) in rounded.codes.chunks_exact(cols).enumerate() {
             for (col, &code) in row_codes.iter().enumerate() {

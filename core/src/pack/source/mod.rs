@@ -80,7 +80,7 @@ impl Source {
     pub(super) fn release(&self, tensor: &SourceTensor<'_>) {
         let parts: &[&[u8]] = match &tensor.weights {
             Weights::Blocks { data, .. } => &[data],
-            Weights::I2s { data, .. } | Weights::Packed { data, .. } => &[data],
+            Weights::I2s { data, .. } | Weights::Packed { data, .. } | Weights::TernaryBytes { data } => &[data],
             Weights::Complex(weights) => weights.parts(),
         };
         for part in parts {
@@ -121,6 +121,8 @@ pub(super) enum Weights<'a> {
     Blocks { ty: GgmlType, data: Cow<'a, [u8]> },
     /// bitnet.cpp's ternary codes, and their scale.
     I2s { order: I2sOrder, data: &'a [u8] },
+    /// transformers' ternary codes, rows of four quarters of the matrix in a byte; their scale is the tensor's factor.
+    TernaryBytes { data: &'a [u8] },
     /// A packed matrix.
     Packed { packed: Packed<'a>, data: &'a [u8] },
     /// Complex numbers, whose parts are tensors of their own.
@@ -132,7 +134,7 @@ impl Weights<'_> {
     pub fn data(&self) -> &[u8] {
         match self {
             Weights::Blocks { data, .. } => data,
-            Weights::I2s { data, .. } | Weights::Packed { data, .. } => data,
+            Weights::I2s { data, .. } | Weights::Packed { data, .. } | Weights::TernaryBytes { data } => data,
             Weights::Complex(_) => &[],
         }
     }
@@ -202,6 +204,7 @@ impl<'a> SourceTensor<'a> {
         match &self.weights {
             Weights::Blocks { ty, .. } => ty.name(),
             Weights::I2s { .. } => GgmlType::I2_S.name(),
+            Weights::TernaryBytes { .. } => "U8",
             Weights::Packed { .. } => "packed",
             Weights::Complex(complex) => complex.ty().name(),
         }
@@ -224,6 +227,7 @@ impl<'a> SourceTensor<'a> {
                 dequantize::row(*ty, row, out);
             }
             Weights::I2s { order, data } => ternary::read_i2s_row(*order, data, row, out),
+            Weights::TernaryBytes { data } => ternary::read_quarters_row(data, self.rows, row, out),
             Weights::Packed { packed, .. } if packed.codes() == Codes::PhaseComplex => {
                 // Its real form's rows are `[a, b]` and `[b, -a]`: the part and the other one.
                 let mut both = vec![0.0; packed.cols()];

@@ -59,6 +59,16 @@ pub(super) fn read_i2s_row(order: I2sOrder, data: &[u8], row: usize, out: &mut [
     }
 }
 
+/// Writes row `row` of -1, 0 and 1 that lie as transformers packs them: [`super::huggingface`]'s `bitlinear` has the order.
+pub(super) fn read_quarters_row(data: &[u8], rows: usize, row: usize, out: &mut [f32]) {
+    let quarter = rows.div_ceil(4);
+    let bytes = data.get(row % quarter * out.len()..).unwrap_or_default();
+    let shift = 2 * (row / quarter);
+    for (out, byte) in out.iter_mut().zip(bytes) {
+        *out = f32::from(byte >> shift & 3) - 1.0;
+    }
+}
+
 impl SourceTensor<'_> {
     /// Whether the blocks are of a ternary type.
     pub(in super::super) fn is_ternary(&self) -> bool {
@@ -76,6 +86,7 @@ impl SourceTensor<'_> {
         }
         let factor = self.factor.unwrap_or(1.0);
         match &self.weights {
+            Weights::TernaryBytes { .. } => Some(factor),
             Weights::I2s { data, .. } => Some(scale_within(GgmlType::I2_S, data)? * factor),
             Weights::Blocks { ty, data } if self.is_ternary() => {
                 let blocks = data.chunks_exact(ty.block_bytes() as usize);

@@ -12,21 +12,28 @@
 //! Li et al. 2025, arXiv:2504.02692, section 3): `drift` is w C.
 
 mod factor;
+mod refine;
+
+use std::thread;
 
 use halfpi_kernels::format::GROUP;
 
+use super::super::scales::ScaleType;
 use super::{Grid, inverse};
 
 pub(in super::super) use self::factor::Factor;
+use self::refine::Refinement;
 
 /// Columns that receive the errors of a group of columns at a time: they fit the first-level cache.
 const BLOCK: usize = 256;
 
 /// What the rounding of one matrix goes by.
 pub(in super::super) struct Feedback<'a> {
-    pub factor: &'a Factor,
+    factor: &'a Factor,
     /// What the rows' outputs are off already, `[rows][cols]`: the mean of (wanted output - w x̂) x̂ᵀ.
-    pub drift: &'a [f32],
+    drift: Vec<f32>,
+    /// What that makes them want of their weights: drift H⁻¹, before the order of columns counts.
+    shift: Vec<f32>,
 }
 
 /// Rows after rounding.
@@ -37,25 +44,68 @@ pub(super) struct Rounded {
     pub scales: Vec<f32>,
 }
 
-impl Feedback<'_> {
-    /// Chooses codes and scales of some rows, of which the first is row `first` of the matrix. `scale` gives the scale of
-    /// the `group` weights that share one, from those and their importance.
+impl<'a> Feedback<'a> {
+    /// Takes the drift that each half of the text shows, `[rows][cols]`.
+    ///
+    /// A layer has many weights to fit to the drift of a text, and would fit them to chance as well, layer after layer. What
+    /// both halves show is none: with u and v the shifts that they ask for, the mean of the two is taken times
+    /// 2 u·v / (u·v + (u·u + v·v)/2), where x·y = x H yᵀ: the factor of least squared error where the halves' chances are
+    /// independent.
+    pub fn new(factor: &'a Factor, [mut drift, other]: [Vec<f32>; 2], threads: usize) -> Self {
+        let cols = factor.len();
+        let (mut shift, mut second) = (drift.clone(), other.clone());
+        let rows = (shift.len() / cols).div_ceil(threads.max(1)).max(1) * cols;
+        // One entry a row, summed in order: the figure does not depend on the number of threads.
+        let mut products = vec![[0.0; 2]; shift.len() / cols];
+        thread::scope(|scope| {
+            let parts = shift.chunks_mut(rows).zip(second.chunks_mut(rows));
+            for ((u, v), products) in parts.zip(products.chunks_mut(rows / cols)) {
+                scope.spawn(move || {
+                    let rows = u.chunks_exact_mut(cols).zip(v.chunks_exact_mut(cols));
+                    for ((u, v), [cross, own]) in rows.zip(products) {
+                        factor.solve(u);
+                        factor.solve(v);
+                        for ((u, v), d) in u.iter().zip(&*v).zip(factor.costs()) {
+                            *cross += f64::from(u * v * d);
+                            *own += f64::from((u * u + v * v) / 2.0 * d);
+                        }
+                    }
+                });
+            }
+        });
+        let [cross, own] = [0, 1].map(|i| products.iter().map(|products| products[i]).sum::<f64>());
+        let share = (2.0 * cross / (cross + own)).clamp(0.0, 1.0) as f32;
+        // 0 / 0, where nothing is off.
+        let share = if share.is_finite() { share } else { 0.0 };
+        for (half, other) in [(&mut drift, &other), (&mut shift, &second)] {
+            for (half, other) in half.iter_mut().zip(other) {
+                *half = share * (*half + other) / 2.0;
+            }
+        }
+        Self { factor, drift, shift }
+    }
+
+    /// Chooses codes and scales of some rows, of which the first is row `first` of the matrix. `group` weights share a
+    /// scale of type `ty`, which may be given.
     pub(super) fn round(
         &self,
         grid: &Grid,
         first: usize,
         weights: &[f32],
         group: usize,
-        scale: impl Fn(&[f32], &[f32]) -> f32,
+        (ty, given): (ScaleType, Option<f32>),
     ) -> Rounded {
+        let scale = |weights: &[f32], importance: &[f32]| {
+            let best = || grid.scale(weights, Some(importance));
+            ty.round(given.unwrap_or_else(best))
+        };
         let cols = self.factor.len();
-        let mut wanted = self.drift[first * cols..][..weights.len()].to_vec();
-        for (wanted, weights) in wanted.chunks_exact_mut(cols).zip(weights.chunks_exact(cols)) {
-            self.factor.solve(wanted);
-            for (wanted, weight) in wanted.iter_mut().zip(weights) {
-                *wanted += weight;
-            }
-        }
+        let shift = &self.shift[first * cols..][..weights.len()];
+        let mut wanted: Vec<f32> = shift
+            .iter()
+            .zip(weights)
+            .map(|(shift, weight)| shift + weight)
+            .collect();
         let mut rounded = Rounded {
             codes: vec![0; weights.len()],
             scales: vec![0.0; weights.len() / group],
@@ -89,7 +139,25 @@ impl Feedback<'_> {
                 }
             }
         }
+        let refinement = Refinement {
+            feedback: self,
+            grid,
+            group,
+            ty: (given.is_none() && grid.is_least_squares()).then_some(ty),
+        };
+        refinement.run(first, weights, &mut rounded);
         rounded
+    }
+
+    /// What the outputs of row `row` are off by if its weights are off by `errors`: their mean square.
+    pub(super) fn cost(&self, row: usize, errors: &[f32]) -> f64 {
+        let mut sums = self.shift[row * errors.len()..][..errors.len()].to_vec();
+        for (k, error) in errors.iter().enumerate() {
+            sums[k] += error;
+            add_scaled(&mut sums[k + 1..], *error, &self.factor.row(k)[k + 1..]);
+        }
+        let costs = sums.iter().zip(self.factor.costs());
+        costs.map(|(sum, cost)| f64::from(sum * sum * cost)).sum()
     }
 }
 

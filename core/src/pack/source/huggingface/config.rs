@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bitlinear::{BitLinear, RawQuantization};
 use super::{PackError, read_json, required};
 use crate::Result;
 use crate::transformer::{Architecture, Config};
@@ -18,6 +19,8 @@ pub(super) struct ModelConfig {
     pub sliding_window: Option<u32>,
     /// Llama 3's change of the rotary frequencies.
     pub llama3_rope: Option<Llama3Rope>,
+    /// What the scales of packed ternary weights do, if it says so.
+    pub bit_linear: Option<BitLinear>,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub pad: Option<u32>,
@@ -55,6 +58,7 @@ struct Raw {
     tie_word_embeddings: Option<bool>,
     sliding_window: Option<u32>,
     use_sliding_window: Option<bool>,
+    quantization_config: Option<RawQuantization>,
     bos_token_id: Option<Value>,
     eos_token_id: Option<Value>,
     pad_token_id: Option<Value>,
@@ -152,6 +156,7 @@ impl Reader {
             tied,
             sliding_window: raw.sliding_window.filter(|&window| has_window && window > 0),
             llama3_rope,
+            bit_linear: BitLinear::new(raw.quantization_config.as_ref()),
             bos: id(&raw.bos_token_id),
             eos: id(&raw.eos_token_id),
             pad: id(&raw.pad_token_id),

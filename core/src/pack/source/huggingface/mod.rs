@@ -1,5 +1,6 @@
 //! A directory of the Hugging Face hub as a source.
 
+mod bitlinear;
 mod config;
 mod safetensors;
 mod tensors;

@@ -145,12 +145,22 @@ impl Shards {
                 });
             }
         };
-        let data = self.maps.get(entry.map).and_then(|map| map.get(entry.bytes.clone()));
         Ok(Some(Tensor {
             ty,
             shape: &entry.shape,
-            data: data.unwrap_or_default(),
+            data: self.data(entry),
         }))
+    }
+
+    /// Shape and bytes of the tensor called `name`, if there is one and it holds bytes.
+    pub(super) fn bytes(&self, name: &str) -> Option<(&[usize], &[u8])> {
+        let entry = self.tensors.get(name).filter(|entry| entry.dtype == Dtype::U8)?;
+        Some((&entry.shape, self.data(entry)))
+    }
+
+    fn data(&self, entry: &Entry) -> &[u8] {
+        let data = self.maps.get(entry.map).and_then(|map| map.get(entry.bytes.clone()));
+        data.unwrap_or_default()
     }
 }
 

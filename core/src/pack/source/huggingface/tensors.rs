@@ -37,11 +37,11 @@ pub(super) fn tensors<'a>(model: &ModelConfig, shards: &'a Shards) -> Result<Vec
     }
 }
 
-struct Import<'m, 'a> {
-    model: &'m ModelConfig,
-    shards: &'a Shards,
+pub(super) struct Import<'m, 'a> {
+    pub model: &'m ModelConfig,
+    pub shards: &'a Shards,
     used: HashSet<String>,
-    tensors: Vec<SourceTensor<'a>>,
+    pub tensors: Vec<SourceTensor<'a>>,
 }
 
 impl<'a> Import<'_, 'a> {
@@ -207,27 +207,50 @@ impl<'a> Import<'_, 'a> {
     }
 
     /// A tensor that must be there with this shape (rows first, as checkpoints have it).
-    fn take(&mut self, from: &str, shape: &[usize]) -> Result<Tensor<'a>, PackError> {
+    pub fn take(&mut self, from: &str, shape: &[usize]) -> Result<Tensor<'a>, PackError> {
         let found = self.shards.tensor(from)?;
-        let tensor = found.ok_or_else(|| PackError::MissingTensor {
+        let tensor = found.ok_or_else(|| self.missing(from))?;
+        self.found(from, shape, tensor.shape)?;
+        Ok(tensor)
+    }
+
+    /// The same for a tensor of bytes.
+    pub fn take_bytes(&mut self, from: &str, shape: &[usize]) -> Result<&'a [u8], PackError> {
+        let (found, data) = self.shards.bytes(from).ok_or_else(|| self.missing(from))?;
+        self.found(from, shape, found)?;
+        Ok(data)
+    }
+
+    fn missing(&self, from: &str) -> PackError {
+        PackError::MissingTensor {
             name: from.to_owned(),
             path: self.shards.directory().to_owned(),
-        })?;
-        if tensor.shape != shape {
+        }
+    }
+
+    fn found(&mut self, from: &str, expected: &[usize], found: &[usize]) -> Result<(), PackError> {
+        if found != expected {
             return Err(PackError::TensorShape {
                 name: from.to_owned(),
-                expected: shape.to_vec(),
-                found: tensor.shape.to_vec(),
+                expected: expected.to_vec(),
+                found: found.to_vec(),
             });
         }
         self.used.insert(from.to_owned());
-        Ok(tensor)
+        Ok(())
     }
 
     /// Adds a tensor that must be there with this shape.
     fn add(&mut self, to: &str, from: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+        let is_linear = to.starts_with("blk.");
+        if let &[rows, cols] = shape
+            && is_linear
+            && self.shards.bytes(from).is_some()
+        {
+            return self.add_ternary(to, from, [rows, cols], transform);
+        }
         let tensor = self.take(from, shape)?;
-        let is_linear = shape.len() == 2 && to.starts_with("blk.");
+        let is_linear = is_linear && shape.len() == 2;
         let transform = match self.model.config.architecture {
             Architecture::BitNet if is_linear => {
                 let scale = ternary_scale(&tensor);
