@@ -49,7 +49,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The most threads a pool has: one bit each in [`Shared::asleep`], and the caller.
+    /// The most threads a pool has: one bit each of those asleep, and the caller.
     pub const MAX_THREADS: usize = 65;
 
     /// A pool of `threads` threads, of which the caller is one: `threads - 1` are started.
