@@ -44,8 +44,8 @@ const EXPORTS: [&str; 2] = [
     "halfpi_ffi_uniffi_reexport_hack",
 ];
 
-/// Prefixes of what uniffi exports.
-const UNIFFI: [&str; 3] = ["uniffi_", "ffi_halfpi_ffi_", "UNIFFI_META_"];
+/// Prefixes of what uniffi exports, and of llguidance's interface for C, which cannot be left out of its crate.
+const PREFIXES: [&str; 4] = ["uniffi_", "ffi_halfpi_ffi_", "UNIFFI_META_", "llg_"];
 
 /// `cargo xtask package-android`: bindings and libraries into android/halfpi/generated, where Gradle expects them.
 pub fn package(context: &Context, args: &[String]) -> Outcome {
@@ -110,7 +110,7 @@ fn check_layout(abi: &Abi, library: &Path) -> Outcome {
     }
     let exported = dynamic_symbols(library, |symbol| !symbol.is_undefined)?;
     let is_known =
-        |name: &&String| EXPORTS.contains(&name.as_str()) || UNIFFI.iter().any(|prefix| name.starts_with(prefix));
+        |name: &&String| EXPORTS.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let surprising: Vec<&String> = exported.iter().filter(|name| !is_known(name)).collect();
     if !surprising.is_empty() {
         return Err(Stop::Failed(format!("{} exports {surprising:?}", abi.name)));
