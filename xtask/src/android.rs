@@ -75,7 +75,7 @@ pub fn package(context: &Context, args: &[String]) -> Outcome {
 }
 
 /// The same as far as it goes without an NDK, and what can be seen of the libraries.
-fn check(context: &Context) -> Outcome {
+pub fn check(context: &Context) -> Outcome {
     let allowed = context.root.join("android/jni/bionic.txt");
     let allowed = fs::read_to_string(&allowed).map_err(|e| format!("{}: {e}", allowed.display()))?;
     let allowed = symbols(&allowed)?;

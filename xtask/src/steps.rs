@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::android;
 use crate::apt;
 use crate::context::{Context, find_program};
 use crate::cross::{self, AARCH64_BARE, AARCH64_LINUX};
@@ -93,6 +94,11 @@ pub fn all(context: &Context) -> Vec<Step> {
         let about = format!("the tests of {} on this CPU model, under qemu", packages.join(", "));
         step(&name, &about, Box::new(move |c| emulated(c, cpu, packages)));
     }
+    step(
+        "android",
+        "the library for Android links, is aligned for 16 KB pages, and needs and exports only what is known",
+        Box::new(android::check),
+    );
     step(
         "bare-metal",
         "kernels and the transformer build with nothing but `core`",
