@@ -1,0 +1,17 @@
+//! Trains models that halfpi runs: on a host, from a checkpoint or from nothing, with weights that are held in few bits
+//! while they are trained. The engine on the device does not depend on any of it.
+
+mod error;
+pub mod loss;
+pub mod model;
+pub mod optimize;
+mod parameters;
+mod random;
+pub mod tensor;
+
+pub use error::TrainError;
+pub use parameters::{Gradients, Parameter, Parameters};
+pub use random::Random;
+
+/// The result of what can fail with a [`TrainError`].
+pub type Result<T, E = TrainError> = std::result::Result<T, E>;

@@ -1,0 +1,49 @@
+//! Attention over whole sequences.
+
+use super::rope::Rope;
+use crate::tensor::{Backend, Tensor, TensorData, activation};
+use halfpi::transformer::Config;
+
+/// Instead of minus infinity, whose gradient is no number.
+const FORBIDDEN: f32 = -1e9;
+
+/// What is added to scores, `[length, length]`: nobody looks at what comes after.
+pub(super) fn mask<B: Backend>(length: usize, device: &B::Device) -> Tensor<B, 2> {
+    let row = |i: usize| (0..length).map(move |j| if j > i { FORBIDDEN } else { 0.0 });
+    let values: Vec<f32> = (0..length).flat_map(row).collect();
+    Tensor::from_data(TensorData::new(values, [length, length]), device)
+}
+
+/// Each query head's mix of the values, `[batch * length, heads * head_dim]`, of queries of that shape and keys and values
+/// `[batch * length, kv heads * head_dim]`.
+///
+/// Query heads that share a key head (grouped-query attention, arXiv:2305.13245) lie one below the other as more rows of
+/// one product, so that keys and values need no copies.
+pub(super) fn causal_attention<B: Backend>(
+    config: &Config,
+    batch: usize,
+    q: Tensor<B, 2>,
+    k: Tensor<B, 2>,
+    v: Tensor<B, 2>,
+    rope: &Rope<B>,
+    mask: &Tensor<B, 2>,
+) -> Tensor<B, 2> {
+    let (kv_heads, head_dim) = (config.head_count_kv, config.head_dim);
+    let shared = config.head_count / kv_heads;
+    let length = q.dims()[0] / batch;
+    let q = q.reshape([batch, length, kv_heads * shared, head_dim]).swap_dims(1, 2);
+    let heads = |x: Tensor<B, 2>| x.reshape([batch, length, kv_heads, head_dim]).swap_dims(1, 2);
+    let (q, k, v) = (rope.turn(q), rope.turn(heads(k)), heads(v));
+
+    let scale = (head_dim as f32).sqrt().recip();
+    let q = q.reshape([batch, kv_heads, shared * length, head_dim]) * scale;
+    let scores = q
+        .matmul(k.swap_dims(2, 3))
+        .reshape([batch, kv_heads * shared, length, length]);
+    let weights = activation::softmax(scores + mask.clone().unsqueeze::<4>(), 3);
+    let mixed = weights.reshape([batch, kv_heads, shared * length, length]).matmul(v);
+    let mixed = mixed
+        .reshape([batch, kv_heads * shared, length, head_dim])
+        .swap_dims(1, 2);
+    mixed.reshape([batch * length, kv_heads * shared * head_dim])
+}

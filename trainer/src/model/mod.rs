@@ -1,0 +1,184 @@
+//! The transformer as training sees it: all positions at once, every step differentiable.
+//!
+//! [`Transformer::forward`] is what `halfpi::transformer` computes, on tensors; `trainer/tests` compares the two.
+
+mod attention;
+mod initial;
+mod rope;
+
+use self::attention::causal_attention;
+pub use self::initial::{Initial, random};
+use self::rope::Rope;
+use crate::Result;
+use crate::tensor::{Backend, Int, Tensor, activation};
+use halfpi::transformer::{Architecture, Config};
+
+/// Where the transformer gets its weights: as they are, quantized, with adapters.
+pub trait Weights<B: Backend> {
+    /// `x W^T`: `x` is `[positions, columns]`, the matrix called `name` `[rows, columns]`.
+    ///
+    /// # Errors
+    /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter).
+    fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>>;
+
+    /// The rows of the embedding for these tokens: `[positions, columns]`.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    fn embedding(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>>;
+
+    /// The vector called `name`, or `None` where the model has none.
+    fn vector(&self, name: &str) -> Option<Tensor<B, 1>>;
+
+    /// Whether there is a matrix with this name.
+    fn has(&self, name: &str) -> bool;
+}
+
+/// What a forward pass shows of its inside to whoever wants to see it.
+pub trait Observer<B: Backend> {
+    /// The residual stream after layer `block`: `[positions, embedding_length]`.
+    fn hidden(&mut self, _block: usize, _x: &Tensor<B, 2>) {}
+
+    /// Queries, keys and values of layer `block` before rope: `[positions, heads * head_dim]`.
+    fn attention(&mut self, _block: usize, _q: &Tensor<B, 2>, _k: &Tensor<B, 2>, _v: &Tensor<B, 2>) {}
+}
+
+/// Sees nothing.
+impl<B: Backend> Observer<B> for () {}
+
+/// A decoder-only transformer of the llama family on one device, for sequences of one length.
+#[derive(Clone, Debug)]
+pub struct Transformer<B: Backend> {
+    config: Config,
+    rope: Rope<B>,
+    /// 0 where a position may look, a large negative number where it must not: `[length, length]`.
+    mask: Tensor<B, 2>,
+}
+
+impl<B: Backend> Transformer<B> {
+    /// For sequences of `length` tokens.
+    pub fn new(config: &Config, length: usize, device: &B::Device) -> Self {
+        Self {
+            config: *config,
+            rope: Rope::new(config, length, device),
+            mask: attention::mask(length, device),
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The logits of the next token at every position, `[batch * length, vocab_size]`, for `tokens`: `[batch, length]`.
+    ///
+    /// # Errors
+    /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter).
+    pub fn forward(
+        &self,
+        weights: &impl Weights<B>,
+        tokens: Tensor<B, 2, Int>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<Tensor<B, 2>> {
+        let x = self.hidden(weights, tokens, observer)?;
+        let output = if weights.has("output.weight") {
+            "output.weight"
+        } else {
+            "token_embd.weight"
+        };
+        weights.linear(output, x)
+    }
+
+    /// What [`forward`](Self::forward) multiplies with the output matrix: `[batch * length, embedding_length]`.
+    fn hidden(
+        &self,
+        weights: &impl Weights<B>,
+        tokens: Tensor<B, 2, Int>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<Tensor<B, 2>> {
+        let batch = tokens.dims()[0];
+        let mut x = weights.embedding(tokens.flatten(0, 1))?;
+        for block in 0..self.config.block_count {
+            x = x.clone() + self.attention_block(weights, block, batch, x, observer)?;
+            x = x.clone() + self.feed_forward_block(weights, block, x)?;
+            observer.hidden(block, &x);
+        }
+        self.norm(weights, "output_norm.weight", x)
+    }
+
+    /// `attention(norm(x))`.
+    fn attention_block(
+        &self,
+        weights: &impl Weights<B>,
+        block: usize,
+        batch: usize,
+        x: Tensor<B, 2>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<Tensor<B, 2>> {
+        let config = &self.config;
+        let name = |suffix: &str| format!("blk.{block}.{suffix}");
+        let h = self.norm(weights, &name("attn_norm.weight"), x)?;
+        let part = |part: &str, h: Tensor<B, 2>| -> Result<Tensor<B, 2>> {
+            let x = weights.linear(&name(&format!("{part}.weight")), h)?;
+            Ok(match weights.vector(&name(&format!("{part}.bias"))) {
+                Some(bias) => x + bias.unsqueeze::<2>(),
+                None => x,
+            })
+        };
+        let (mut q, mut k, v) = (
+            part("attn_q", h.clone())?,
+            part("attn_k", h.clone())?,
+            part("attn_v", h)?,
+        );
+        observer.attention(block, &q, &k, &v);
+        if weights.vector(&name("attn_q_norm.weight")).is_some() {
+            q = self.norm_heads(weights, &name("attn_q_norm.weight"), q)?;
+            k = self.norm_heads(weights, &name("attn_k_norm.weight"), k)?;
+        }
+        let mixed = causal_attention(config, batch, q, k, v, &self.rope, &self.mask);
+        let mixed = match weights.vector(&name("attn_sub_norm.weight")) {
+            Some(_) => self.norm(weights, &name("attn_sub_norm.weight"), mixed)?,
+            None => mixed,
+        };
+        weights.linear(&name("attn_output.weight"), mixed)
+    }
+
+    /// `down(act(gate(norm(x))) * up(norm(x)))`.
+    fn feed_forward_block(&self, weights: &impl Weights<B>, block: usize, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+        let name = |suffix: &str| format!("blk.{block}.{suffix}");
+        let h = self.norm(weights, &name("ffn_norm.weight"), x)?;
+        let gate = weights.linear(&name("ffn_gate.weight"), h.clone())?;
+        let up = weights.linear(&name("ffn_up.weight"), h)?;
+        let gate = match self.config.architecture {
+            Architecture::BitNet => {
+                let gate = activation::relu(gate);
+                gate.clone() * gate
+            }
+            _ => activation::silu(gate),
+        };
+        let mut inner = gate * up;
+        if weights.vector(&name("ffn_sub_norm.weight")).is_some() {
+            inner = self.norm(weights, &name("ffn_sub_norm.weight"), inner)?;
+        }
+        weights.linear(&name("ffn_down.weight"), inner)
+    }
+
+    /// `x / rms(x) * weight`, for rows of `x` (Zhang and Sennrich 2019, arXiv:1910.07467).
+    fn norm(&self, weights: &impl Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+        let missing = || crate::TrainError::MissingParameter { name: name.to_owned() };
+        let weight = weights.vector(name).ok_or_else(missing)?;
+        Ok(rms_norm(x, self.config.layer_norm_rms_epsilon) * weight.unsqueeze::<2>())
+    }
+
+    /// The same for each head.
+    fn norm_heads(&self, weights: &impl Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+        let [positions, channels] = x.dims();
+        let heads = x.reshape([positions * channels / self.config.head_dim, self.config.head_dim]);
+        Ok(self.norm(weights, name, heads)?.reshape([positions, channels]))
+    }
+}
+
+fn rms_norm<B: Backend>(x: Tensor<B, 2>, epsilon: f32) -> Tensor<B, 2> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(1);
+    x * (mean_square + epsilon).sqrt().recip()
+}

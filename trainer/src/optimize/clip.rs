@@ -1,0 +1,22 @@
+//! Gradient clipping by the norm of all gradients together (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1).
+
+use crate::Gradients;
+use crate::tensor::{AutodiffBackend, scalar};
+
+/// The Euclidean norm of all gradients; not finite if one of them is not.
+pub fn global_norm<B: AutodiffBackend>(gradients: &Gradients<B>) -> f32 {
+    let squares = gradients
+        .values()
+        .map(|gradient| f64::from(scalar((gradient.clone() * gradient.clone()).sum())));
+    squares.sum::<f64>().sqrt() as f32
+}
+
+/// Makes gradients smaller, all by the same factor, if their norm is above `limit`.
+pub fn clip<B: AutodiffBackend>(gradients: &mut Gradients<B>, norm: f32, limit: f32) {
+    if norm > limit {
+        let factor = limit / norm;
+        gradients
+            .values_mut()
+            .for_each(|gradient| *gradient = gradient.clone() * factor);
+    }
+}

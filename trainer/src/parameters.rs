@@ -1,0 +1,113 @@
+//! The tensors that are trained, by the names that they have in a GGUF file.
+
+use std::collections::BTreeMap;
+
+use crate::tensor::{AutodiffBackend, Tensor};
+use crate::{Result, TrainError};
+
+/// Gradients by the names of their parameters.
+pub type Gradients<B> = BTreeMap<String, Tensor<<B as AutodiffBackend>::InnerBackend, 2>>;
+
+/// A tensor that is trained, or kept as it is.
+#[derive(Clone, Debug)]
+pub struct Parameter<B: AutodiffBackend> {
+    /// Its values: a matrix as `[rows, columns]`, a vector as `[1, length]`, the kernel of a convolution as
+    /// `[channels out, channels in * height * width]`.
+    pub value: Tensor<B, 2>,
+    /// Whether it is trained.
+    pub is_trained: bool,
+    /// Whether weight decay applies to it: to matrices, not to norms, biases and scales.
+    pub decays: bool,
+}
+
+/// All tensors of a model, by the names that they have in a GGUF file; what training adds to a tensor (a learned scale)
+/// has the tensor's name, a dot and its own.
+#[derive(Clone, Debug)]
+pub struct Parameters<B: AutodiffBackend> {
+    by_name: BTreeMap<String, Parameter<B>>,
+}
+
+impl<B: AutodiffBackend> Default for Parameters<B> {
+    fn default() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Parameters<B> {
+    /// Adds a tensor that is trained, or takes the place of the one with this name. Matrices of more than one row decay.
+    pub fn insert(&mut self, name: impl Into<String>, value: Tensor<B, 2>) {
+        let decays = value.dims()[0] > 1;
+        let parameter = Parameter {
+            value: value.detach().require_grad(),
+            is_trained: true,
+            decays,
+        };
+        self.by_name.insert(name.into(), parameter);
+    }
+
+    /// Keeps the tensors for which `is_frozen` is true as they are.
+    pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
+        for (_, parameter) in self.by_name.iter_mut().filter(|(name, _)| is_frozen(name)) {
+            parameter.is_trained = false;
+            parameter.value = parameter.value.clone().detach();
+        }
+    }
+
+    /// The matrix with this name, `[rows, columns]`.
+    ///
+    /// # Errors
+    /// [`TrainError::MissingParameter`].
+    pub fn matrix(&self, name: &str) -> Result<Tensor<B, 2>> {
+        let missing = || TrainError::MissingParameter { name: name.to_owned() };
+        self.by_name
+            .get(name)
+            .map(|parameter| parameter.value.clone())
+            .ok_or_else(missing)
+    }
+
+    /// The vector with this name.
+    ///
+    /// # Errors
+    /// [`TrainError::MissingParameter`].
+    pub fn vector(&self, name: &str) -> Result<Tensor<B, 1>> {
+        Ok(self.matrix(name)?.flatten(0, 1))
+    }
+
+    /// The parameter with this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<&Parameter<B>> {
+        self.by_name.get(name)
+    }
+
+    /// All of them, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter<B>)> {
+        self.by_name.iter().map(|(name, parameter)| (name.as_str(), parameter))
+    }
+
+    /// Changes the values of a trained parameter: what an optimizer does.
+    pub fn update(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(Tensor<B::InnerBackend, 2>) -> Tensor<B::InnerBackend, 2>,
+    ) -> Result<()> {
+        let missing = || TrainError::MissingParameter { name: name.to_owned() };
+        let parameter = self.by_name.get_mut(name).ok_or_else(missing)?;
+        let value = Tensor::from_inner(change(parameter.value.clone().inner()));
+        parameter.value = if parameter.is_trained {
+            value.require_grad()
+        } else {
+            value
+        };
+        Ok(())
+    }
+
+    /// Takes the gradients of trained parameters out of what a backward pass computed. Those that the loss does not
+    /// depend on have none.
+    pub fn gradients(&self, all: &mut B::Gradients) -> Gradients<B> {
+        let trained = self.by_name.iter().filter(|(_, parameter)| parameter.is_trained);
+        trained
+            .filter_map(|(name, parameter)| Some((name.clone(), parameter.value.grad_remove(all)?)))
+            .collect()
+    }
+}

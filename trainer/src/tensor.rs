@@ -1,0 +1,54 @@
+//! The tensor engine: the only module that names it, so that another can take its place.
+//!
+//! Everything else is generic over [`Backend`] or, where gradients are computed, [`AutodiffBackend`].
+
+pub use burn_tensor::backend::{AutodiffBackend, Backend};
+pub use burn_tensor::{Bool, Distribution, ElementConversion, Int, Shape, Tensor, TensorData, activation};
+
+/// Training on the processor.
+pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;
+
+/// Training on an NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type Cuda = burn_autodiff::Autodiff<burn_cuda::Cuda>;
+
+/// `quantized` on the way forward, the identity on the way back: the straight-through estimator (Bengio et al. 2013,
+/// arXiv:1308.3432). Both have the same shape.
+///
+/// What comes out is `quantized` to the bit, which `x + (quantized - x)` is not.
+pub fn straight_through<B: Backend, const D: usize>(x: Tensor<B, D>, quantized: Tensor<B, D>) -> Tensor<B, D> {
+    quantized.detach() + (x.clone() - x.detach())
+}
+
+/// A matrix of these numbers, row by row.
+///
+/// `values` must have `rows * cols` of them.
+pub fn matrix<B: Backend>(values: Vec<f32>, [rows, cols]: [usize; 2], device: &B::Device) -> Tensor<B, 2> {
+    Tensor::from_data(TensorData::new(values, [rows, cols]), device)
+}
+
+/// The numbers of a tensor, row by row.
+pub fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// The number that a tensor of one element holds.
+pub fn scalar<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> f32 {
+    tensor.into_scalar().elem()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn straight_through_is_exact_forward_and_the_identity_back() {
+        let device = Default::default();
+        let x = matrix::<Cpu>(vec![0.1, -0.7, 3.3], [1, 3], &device).require_grad();
+        let rounded = x.clone().round();
+        let y = straight_through(x.clone(), rounded);
+        assert_eq!(values(y.clone()), [0.0, -1.0, 3.0]);
+        let gradients = (y * matrix(vec![2.0, 3.0, 5.0], [1, 3], &device)).sum().backward();
+        assert_eq!(values(x.grad(&gradients).unwrap()), [2.0, 3.0, 5.0]);
+    }
+}
