@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod checksum;
 mod engine;
 mod error;
 mod generation;
@@ -19,6 +20,7 @@ mod session;
 mod worker;
 
 pub use answer::{Answer, ChatMessage, ChatRole, FinishReason, ToolCall, ToolDeclaration, Usage};
+pub use checksum::file_sha256;
 pub use engine::Engine;
 pub use error::HalfpiError;
 pub use generation::Generation;

@@ -172,6 +172,7 @@ pub struct GenerationOptions {
     #[uniffi(default = [])]
     pub stop: Vec<String>,
     /// Holds the answer to this JSON schema: its text is a value of it and nothing else. The prompt should say so too.
+    /// Such an answer calls no tools, and thinks before only if the session's `thinking` is true.
     #[uniffi(default = None)]
     pub json_schema: Option<String>,
 }

@@ -103,6 +103,7 @@ public struct GenerationOptions: Sendable, Hashable {
     /// Texts that end the answer; they are not part of it.
     public var stop: [String]
     /// Holds the answer to this JSON schema: its text is a value of it and nothing else. The prompt should say so too.
+    /// Such an answer calls no tools, and thinks before only if ``SessionConfig/thinking`` is `true`.
     public var jsonSchema: String?
 
     public init(

@@ -9,6 +9,9 @@ public enum TestModel {
     /// A llama of 34 thousand random weights and 256 tokens of context: what it says is nonsense, always the same.
     public static let tiny = repository.appending(path: "tests/golden/models/llama-bf16.gguf").path
 
+    /// Thinks, calls the tool `weather` and tells of its result, in words that never change.
+    public static let toolCaller = repository.appending(path: "tests/golden/scripted/tool-caller.gguf").path
+
     /// SmolLM2-135M-Instruct, if the environment says where it is.
     public static let chat = ProcessInfo.processInfo.environment["HALFPI_TEST_MODEL"].flatMap { $0.isEmpty ? nil : $0 }
 

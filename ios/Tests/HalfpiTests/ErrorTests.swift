@@ -69,9 +69,13 @@ import Testing
         _ = try await session.respond(to: "hello", options: .greedy(2))
     }
 
-    @Test func aSchemaThatIsNone() async throws {
+    @Test(arguments: [
+        "{ no json", #"{"type": "string", "minLength": 5, "maxLength": 3}"#, #"{"type": "integer", "minimum": 2, "maximum": 1}"#,
+        #"{"allOf": [{"type": "string"}, {"type": "integer"}]}"#, #"{"type": "array", "uniqueItems": true}"#, "false",
+    ])
+    func aSchemaThatIsNoneOrThatNothingSatisfies(schema: String) async throws {
         let session = try await TestModel.engine().session()
-        let options = GenerationOptions(jsonSchema: "{ no json")
+        let options = GenerationOptions(jsonSchema: schema)
         guard case .schema? = await failure({ try await session.respond(to: "hello", options: options) }) else {
             Issue.record("not the error expected")
             return
