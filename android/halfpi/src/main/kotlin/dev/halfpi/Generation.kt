@@ -18,7 +18,8 @@ import kotlinx.coroutines.flow.map
  * @property penaltyLastN how many of the last tokens these three look at.
  * @property seed the same seed gives the same answer; null takes a new one, told in [Usage.seed].
  * @property stop texts that end the answer and are no part of it.
- * @property jsonSchema makes the answer JSON of this schema.
+ * @property jsonSchema makes the answer JSON of this schema. Such an answer calls no tools, and thinks before only if
+ * [SessionConfig.thinking] is true.
  */
 data class GenerationOptions(
     val maxTokens: Int? = null,

@@ -56,6 +56,26 @@ class ErrorTest {
     }
 
     @Test
+    fun `a schema that is none or that nothing satisfies`() = withTiny { engine ->
+        val session = engine.session()
+        for (schema in listOf(
+            "{ no json",
+            "false",
+            """{"type": "string", "minLength": 5, "maxLength": 3}""",
+            """{"type": "integer", "minimum": 2, "maximum": 1}""",
+            """{"allOf": [{"type": "string"}, {"type": "integer"}]}""",
+            """{"type": "array", "uniqueItems": true}""",
+        )) {
+            val error = assertThrows<HalfpiException.Schema> {
+                blocking { session.respond("Hi", tokens(4).copy(jsonSchema = schema)) }
+            }
+            assertTrue(error.detail.isNotEmpty())
+        }
+        assertEquals(0, session.messages().size)
+        session.respond("Hi", tokens(2))
+    }
+
+    @Test
     fun `a prompt longer than the context`() = withTiny { engine ->
         val session = engine.session(SessionConfig(contextLength = 64, overflow = Overflow.Error))
         val error = assertThrows<HalfpiException.ContextOverflow> {
@@ -99,10 +119,9 @@ class ErrorTest {
         assertThrows<HalfpiException.Io> { load(ModelSource.Descriptor(number)) }
         assertThrows<HalfpiException.Io> { load(ModelSource.Descriptor(-1)) }
         FileInputStream(TestModels.tiny).use {
-            val error = assertThrows<HalfpiException> {
+            assertThrows<HalfpiException.ModelFile> {
                 load(ModelSource.descriptor(it.fd, 0, TestModels.tiny.length() + 1))
             }
-            assertTrue(error is HalfpiException.Io || error is HalfpiException.ModelFile, "$error")
         }
     }
 

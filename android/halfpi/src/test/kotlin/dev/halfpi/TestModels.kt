@@ -17,9 +17,7 @@ object TestModels {
      * A copy with a context that takes seconds to fill, so that there is time to interrupt an answer.
      */
     val tiny: File by lazy {
-        val path = System.getProperty("halfpi.tiny.model").orEmpty()
-        check(path.isNotEmpty()) { "halfpi.tiny.model is not set; Maven does that" }
-        val bytes = File(path).readBytes()
+        val bytes = given("halfpi.tiny.model").readBytes()
         val key = "llama.context_length".toByteArray()
         val at = (0 until bytes.size - key.size).first { at -> key.indices.all { bytes[at + it] == key[it] } }
         // After the key: its value's type, which is u32, and the value.
@@ -30,11 +28,20 @@ object TestModels {
         }
     }
 
+    /** Thinks, calls the tool `weather` and tells of its result, in words that never change. */
+    val toolCaller: File get() = given("halfpi.tool.model")
+
     /** A model that makes sense; the test is skipped, and says so, without it. */
     fun real(): File {
         val path = System.getenv("HALFPI_TEST_MODEL")
         if (path == null) println("skipped: HALFPI_TEST_MODEL is not set")
         Assumptions.assumeTrue(path != null, "HALFPI_TEST_MODEL is not set")
+        return File(path)
+    }
+
+    private fun given(property: String): File {
+        val path = System.getProperty(property).orEmpty()
+        check(path.isNotEmpty()) { "$property is not set; Maven does that" }
         return File(path)
     }
 

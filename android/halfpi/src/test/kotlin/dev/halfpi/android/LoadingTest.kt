@@ -4,6 +4,7 @@ import android.content.ContentProvider
 import android.content.ContentValues
 import android.content.Context
 import android.content.res.AssetFileDescriptor
+import android.content.res.AssetManager
 import android.net.Uri
 import android.os.ParcelFileDescriptor
 import dev.halfpi.Engine
@@ -25,6 +26,9 @@ import org.robolectric.RuntimeEnvironment
 import java.io.File
 import java.io.FileNotFoundException
 import java.io.RandomAccessFile
+import java.util.zip.CRC32
+import java.util.zip.ZipEntry
+import java.util.zip.ZipOutputStream
 
 /** Models out of assets and from other apps, through Android's own descriptors. */
 @RunWith(RobolectricTestRunner::class)
@@ -40,6 +44,18 @@ class LoadingTest {
         val descriptor = ParcelFileDescriptor.open(file, ParcelFileDescriptor.MODE_READ_ONLY)
         val engine = AssetFileDescriptor(descriptor, offset, TestModels.tiny.length()).use { Engine.load(it.modelSource()) }
         engine.use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
+    }
+
+    @Test
+    fun `an asset is loaded where it lies in the package`() = blocking {
+        val apk = packaged("model.gguf", TestModels.tiny)
+        // What the system does with an app's own package.
+        AssetManager::class.java.getMethod("addAssetPath", String::class.java).invoke(context.assets, apk.path)
+        context.assets.openFd("model.gguf").use {
+            assertTrue("${it.startOffset}", it.startOffset > 0)
+            assertEquals(TestModels.tiny.length(), it.length)
+        }
+        Engine.loadAsset(context, "model.gguf").use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
     }
 
     @Test
@@ -65,6 +81,21 @@ class LoadingTest {
             it.seek(offset)
             it.write(TestModels.tiny.readBytes())
             it.write(ByteArray(999))
+        }
+    }
+
+    /** An app's package with an asset that is not compressed. */
+    private fun packaged(name: String, asset: File): File = directory.newFile("app.apk").also { file ->
+        val bytes = asset.readBytes()
+        ZipOutputStream(file.outputStream()).use { zip ->
+            zip.setMethod(ZipOutputStream.STORED)
+            zip.putNextEntry(
+                ZipEntry("assets/$name").apply {
+                    size = bytes.size.toLong()
+                    crc = CRC32().apply { update(bytes) }.value
+                },
+            )
+            zip.write(bytes)
         }
     }
 

@@ -2,6 +2,7 @@ package dev.halfpi.sample
 
 import android.app.Activity
 import android.graphics.Bitmap
+import android.graphics.BitmapFactory
 import android.graphics.Canvas
 import android.graphics.Color
 import android.os.Looper
@@ -30,22 +31,25 @@ import java.io.File
 
 /** The sample's screen on Android's real framework: typed at, read, and photographed. */
 @RunWith(RobolectricTestRunner::class)
-@Config(qualifiers = "w411dp-h731dp-port-xhdpi")
+@Config(qualifiers = "w360dp-h480dp-port-xhdpi")
 class ChatScreenTest {
     @Test
     fun `a conversation with a model on the screen`() {
         val real = System.getenv("HALFPI_TEST_MODEL")
         if (real == null) println("HALFPI_TEST_MODEL is not set: the picture shows a model of random weights")
         val model = File(real ?: System.getProperty("halfpi.tiny.model"))
-        val activity = Robolectric.buildActivity(Activity::class.java).setup().get()
-        activity.setTheme(android.R.style.Theme_DeviceDefault_Light_NoActionBar)
+        val controller = Robolectric.buildActivity(Activity::class.java)
+        // As in the app's manifest; a window that is there already would keep its title.
+        controller.get().setTheme(android.R.style.Theme_DeviceDefault_Light_NoActionBar)
+        val activity = controller.setup().get()
         val view = ChatView(activity)
         activity.setContentView(view)
         val scope = MainScope()
         val engine = runBlocking(Dispatchers.IO) { Engine.load(ModelSource.file(model)) }
         try {
-            val session = runBlocking(Dispatchers.IO) { engine.session(SessionConfig(contextLength = 256)) }
-            Chat(session, view, scope, GenerationOptions(maxTokens = 40, temperature = 0f, seed = 1))
+            val config = SessionConfig(system = "You are a helpful assistant.", contextLength = 256)
+            val session = runBlocking(Dispatchers.IO) { engine.session(config) }
+            Chat(session, view, scope, GenerationOptions(maxTokens = 40, temperature = 0f, repetitionPenalty = 1f))
             for (question in listOf("What is the capital of France?", "What is it famous for?")) {
                 view.all<EditText>().single().setText(question)
                 view.all<Button>().single().performClick()
@@ -57,6 +61,7 @@ class ChatScreenTest {
             assertEquals("What is the capital of France?", texts[0])
             assertTrue(texts[1], texts[1].isNotBlank())
             assertTrue(texts[4], "tokens/s" in texts[4])
+            assertTrue(view.rootView.all<TextView>().none { "android.app" in it.text })
             look(photograph(view))
         } finally {
             scope.cancel()
@@ -72,10 +77,16 @@ class ChatScreenTest {
         activity.pause().stop().destroy()
     }
 
+    /** It was made by the test above, with the demo model. */
+    @Test
+    fun `the picture in the documentation shows a conversation`() {
+        look(checkNotNull(BitmapFactory.decodeFile("../../docs/android-sample.png")))
+    }
+
     /** Both colours of bubbles with text in them, on the sides where they belong. */
     private fun look(picture: Bitmap) {
-        assertEquals(822, picture.width)
-        assertEquals(1462, picture.height)
+        assertEquals(720, picture.width)
+        assertEquals(960, picture.height)
         val pixels = IntArray(picture.width * picture.height)
         picture.getPixels(pixels, 0, picture.width, 0, 0, picture.width, picture.height)
         fun columns(color: Int) = pixels.indices.filter { pixels[it] == color }.map { it % picture.width }
