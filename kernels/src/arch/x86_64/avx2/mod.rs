@@ -3,7 +3,7 @@
 //! `vpmaddubsw` multiplies unsigned bytes with signed ones and adds pairs of columns in 16 bits. So weights are made
 //! unsigned, by subtracting the least value that the matrix's codes have, and several products are added before they
 //! are widened: as many as cannot overflow. Where the values span too much for that, a weight gives its sign to the
-//! activation: at most 2 * 128 * 127 = 32512, which fits.
+//! activation, or the other way round: at most 2 * 128 * 127 = 32512, which fits.
 
 mod bytes;
 mod lanes;

@@ -114,8 +114,8 @@ pub(super) unsafe fn dot_pair<M: Multiply, const STAGES: usize>(
                         let x = [broadcast(x), broadcast(x.add(16))];
                         upper.add(half, a, x[0]);
                         lower.add(half, c, x[0]);
-                        upper.add(half, b, x[1]);
-                        lower.add(half, d, x[1]);
+                        upper.add_aside(half, b, x[1]);
+                        lower.add_aside(half, d, x[1]);
                     }
                 }
             }

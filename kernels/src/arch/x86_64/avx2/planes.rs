@@ -2,7 +2,7 @@
 
 use super::bytes::{add, bits, broadcast, load, load_table, look_up, nibbles, store};
 use super::lanes::Lanes;
-use super::sums::{Multiply, Sums, at_once, offset, restore};
+use super::sums::{Multiply, Signed, Sums, at_once, offset, restore};
 use crate::arch::products::GROUP_BYTES;
 use crate::arch::simd::Simd;
 use crate::arch::x86_64::AHEAD;
@@ -74,7 +74,7 @@ unsafe fn add_twos<M: Multiply, const GROUPS: usize>(sums: &mut Sums<M>, codes: 
                 let codes = load(codes.add(half * 32));
                 let high = _mm256_srli_epi16::<4>(codes);
                 sums.add(half, bits(codes, 0b0011), x[0]);
-                sums.add(half, bits(high, 0b0011), x[2]);
+                sums.add_aside(half, bits(high, 0b0011), x[2]);
                 *fourfold = M::add(*fourfold, bits(codes, 0b1100), x[1]);
                 *fourfold = M::add(*fourfold, bits(high, 0b1100), x[3]);
             }
@@ -165,10 +165,10 @@ unsafe fn dot4_with<M: Multiply, const AT_ONCE: usize>(
             for step in 0..4 {
                 let codes = codes.add(step * 64);
                 Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
-                let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
+                let x = [Signed::of(x.add(step * 4)), Signed::of(x.add(step * 4 + 16))];
                 for half in 0..2 {
                     for (nibbles, x) in nibbles(load(codes.add(half * 32))).into_iter().zip(x) {
-                        sums.add_some::<AT_ONCE>(half, look_up(entries, nibbles), x);
+                        sums.add_entries::<AT_ONCE>(half, look_up(entries, nibbles), x);
                     }
                 }
                 if AT_ONCE == 2 {
@@ -264,11 +264,11 @@ unsafe fn dot5_with<M: Multiply, const AT_ONCE: usize>(
             for step in (0..4).rev() {
                 let codes = codes.add(step * 64);
                 Lanes::<M>::prefetch(codes.wrapping_add(AHEAD));
-                let x = [broadcast(x.add(step * 4)), broadcast(x.add(step * 4 + 16))];
+                let x = [Signed::of(x.add(step * 4)), Signed::of(x.add(step * 4 + 16))];
                 for half in 0..2 {
                     let nibbles = nibbles(load(codes.add(half * 32)));
-                    sums.add_some::<AT_ONCE>(half, look_up5(entries, nibbles[0], low[half]), x[0]);
-                    sums.add_some::<AT_ONCE>(half, look_up5(entries, nibbles[1], high[half]), x[1]);
+                    sums.add_entries::<AT_ONCE>(half, look_up5(entries, nibbles[0], low[half]), x[0]);
+                    sums.add_entries::<AT_ONCE>(half, look_up5(entries, nibbles[1], high[half]), x[1]);
                     low[half] = next_bit(low[half]);
                     high[half] = next_bit(high[half]);
                 }

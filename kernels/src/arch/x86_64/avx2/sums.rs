@@ -1,5 +1,6 @@
 //! Sums of products of bytes.
 
+use super::bytes::broadcast;
 use crate::format::codes::Bounds;
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
@@ -71,7 +72,8 @@ macro_rules! at_once {
 }
 pub(super) use at_once;
 
-/// Sums of 16 rows, 8 in each register: those that may soon overflow, and those of whole rows in 32 bits.
+/// Sums of 16 rows, 8 in each register: those that may soon overflow, and those of whole rows in 32 bits. Where all are of
+/// 32 bits, both are sums of whole rows.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<M> {
     partial: [__m256i; 2],
@@ -98,6 +100,20 @@ impl<M: Multiply> Sums<M> {
         unsafe { self.partial[half] = M::add(self.partial[half], weights, x) }
     }
 
+    /// Likewise; need not wait for what [`add`](Self::add) last added where sums are of 32 bits: there an instruction that
+    /// multiplies and adds takes four cycles.
+    #[inline(always)]
+    pub(super) unsafe fn add_aside(&mut self, half: usize, weights: __m256i, x: __m256i) {
+        // SAFETY: as `new`.
+        unsafe {
+            if M::WIDE {
+                self.whole[half] = M::add(self.whole[half], weights, x);
+            } else {
+                self.add(half, weights, x);
+            }
+        }
+    }
+
     /// Adds to 8 rows' sums the products of signed weights.
     #[inline(always)]
     pub(super) unsafe fn add_signed(&mut self, half: usize, weights: __m256i, x: __m256i) {
@@ -105,6 +121,21 @@ impl<M: Multiply> Sums<M> {
         unsafe {
             self.add(half, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
             self.widen_half(half);
+        }
+    }
+
+    /// Likewise for entries of a table, none of which is -128: an activation gives its sign to the weights, so that its
+    /// magnitude is found once for all rows.
+    #[inline(always)]
+    pub(super) unsafe fn add_entries<const AT_ONCE: usize>(&mut self, half: usize, weights: __m256i, x: Signed) {
+        // SAFETY: as `new`.
+        unsafe {
+            if AT_ONCE == SIGNED {
+                self.add(half, x.magnitudes, _mm256_sign_epi8(weights, x.x));
+                self.widen_half(half);
+            } else {
+                self.add(half, weights, x.x);
+            }
         }
     }
 
@@ -163,7 +194,37 @@ impl<M: Multiply> Sums<M> {
         // SAFETY: as `new`.
         unsafe {
             self.widen();
-            if M::WIDE { self.partial } else { self.whole }
+            if M::WIDE {
+                for (partial, whole) in self.partial.iter_mut().zip(self.whole) {
+                    *partial = _mm256_add_epi32(*partial, whole);
+                }
+                self.partial
+            } else {
+                self.whole
+            }
+        }
+    }
+}
+
+/// Activations, in every lane, and their magnitudes.
+#[derive(Clone, Copy)]
+pub(super) struct Signed {
+    x: __m256i,
+    magnitudes: __m256i,
+}
+
+impl Signed {
+    /// # Safety
+    /// Four are there, and the caller upholds `Simd`'s contract.
+    #[inline(always)]
+    pub(super) unsafe fn of(x: *const i8) -> Self {
+        // SAFETY: as this function's contract.
+        unsafe {
+            let x = broadcast(x);
+            Signed {
+                x,
+                magnitudes: _mm256_abs_epi8(x),
+            }
         }
     }
 }
