@@ -250,11 +250,18 @@ fn read(
     if tokens > rows {
         return Err(ModelError::Vocabulary { tokens, rows }.into());
     }
-    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
-    let template = match (template, gguf.opt_str("tokenizer.chat_template")?) {
-        (Some(template), _) => template,
-        (None, Some(source)) => ChatTemplate::new(source, text(tokenizer.bos()), text(tokenizer.eos()))?,
-        (None, None) => ChatTemplate::chatml(),
+    let template = match template {
+        Some(template) => template,
+        None => chat_template(gguf, &tokenizer)?,
     };
     Ok((prepared, tokenizer, template))
+}
+
+/// The template that a model file has; ChatML if it has none.
+pub(crate) fn chat_template(gguf: &Gguf<'_>, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+    match gguf.opt_str("tokenizer.chat_template")? {
+        Some(source) => Ok(ChatTemplate::new(source, text(tokenizer.bos()), text(tokenizer.eos()))?),
+        None => Ok(ChatTemplate::chatml()),
+    }
 }

@@ -125,9 +125,9 @@ impl ModelFile {
     ///
     /// # Errors
     /// [`Error::Gguf`] if `len` is 0, [`Error::Io`] if there is not so much memory, and what `fill` returns.
-    pub fn in_memory(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
+    pub fn in_memory<E: From<Error>>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         if len == 0 {
-            return Err(GgufError::Empty.into());
+            return Err(Error::from(GgufError::Empty).into());
         }
         let io = |source| Error::Io {
             path: "memory".into(),

@@ -3,6 +3,7 @@
 mod config;
 mod convert;
 mod error;
+mod expected;
 mod fingerprint;
 mod info;
 mod load;
@@ -15,6 +16,7 @@ pub use config::read_config;
 #[cfg(feature = "pack")]
 pub(crate) use config::read_metadata;
 pub use error::ModelError;
+pub use expected::{TensorShape, expected_tensors};
 pub(crate) use fingerprint::fingerprint;
 pub use info::{ModelInfo, SessionMemory, logical_shape};
 pub use load::LoadedModel;

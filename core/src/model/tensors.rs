@@ -1,7 +1,7 @@
 //! Which tensors a model has, and where the weights of each will be.
 
 use super::stock::{float_type, scale_beside, scale_within, stock};
-use super::{LoadOptions, ModelError};
+use super::{LoadOptions, ModelError, TensorShape, expected_tensors};
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
 use crate::transformer::{Architecture, Config};
 use halfpi_kernels::format::stock::Blocks;
@@ -65,9 +65,11 @@ impl Plan {
     pub fn new(gguf: &Gguf<'_>, config: &Config, options: LoadOptions) -> Result<Self, ModelError> {
         let mut plan = Plan::default();
         let mut used = HashSet::new();
-        let (d, ff) = (config.embedding_length, config.feed_forward_length);
-        let (q, kv, head_dim) = (config.query_length(), config.kv_length(), config.head_dim);
         let architecture = config.architecture;
+        let tied = gguf.tensor("output.weight").is_none() && !architecture.is_complex();
+        let (vectors, matrices): (Vec<_>, Vec<_>) = expected_tensors(config, tied)
+            .into_iter()
+            .partition(|tensor| tensor.is_vector);
 
         let mut matrix = |plan: &mut Plan, name: String, rows, cols| {
             let tensor = gguf
@@ -81,26 +83,11 @@ impl Plan {
             });
             plan.matrix(gguf, tensor, (rows, cols), factor, options)
         };
-        matrix(&mut plan, "token_embd.weight".into(), config.vocab_size, d)?;
-        if gguf.tensor("output.weight").is_some() || architecture.is_complex() {
-            matrix(&mut plan, "output.weight".into(), config.vocab_size, d)?;
-        }
-        for block in 0..config.block_count {
-            let matrices = [
-                ("attn_q", q, d),
-                ("attn_k", kv, d),
-                ("attn_v", kv, d),
-                ("attn_output", d, q),
-                ("ffn_gate", ff, d),
-                ("ffn_up", ff, d),
-                ("ffn_down", d, ff),
-            ];
-            for (name, rows, cols) in matrices {
-                let name = format!("blk.{block}.{name}.weight");
-                // A complex matrix is there as the real one it stands for, or half as wide in parts.
-                let in_parts = architecture.is_complex() && columns(gguf, &name) != Some(cols);
-                matrix(&mut plan, name, rows, if in_parts { cols / 2 } else { cols })?;
-            }
+        for TensorShape { name, rows, cols, .. } in matrices {
+            // A complex matrix is there in parts, or twice as wide as the real one it stands for.
+            let in_whole =
+                architecture.is_complex() && columns(gguf, &name) == Some(2 * cols) && name.starts_with("blk.");
+            matrix(&mut plan, name, rows, if in_whole { 2 * cols } else { cols })?;
         }
 
         let mut vector = |plan: &mut Plan, name: String, len, required| match gguf.tensor(&name) {
@@ -111,31 +98,26 @@ impl Plan {
             None if required => Err(ModelError::MissingTensor { name }),
             None => Ok(()),
         };
-        vector(&mut plan, "output_norm.weight".into(), d, true)?;
         vector(
             &mut plan,
             "rope_freqs.weight".into(),
             config.rope_dimension_count / 2,
             false,
         )?;
+        for TensorShape { name, cols, .. } in vectors {
+            vector(&mut plan, name, cols, true)?;
+        }
+        // Some llama files have biases too; then all three.
         for block in 0..config.block_count {
-            vector(&mut plan, format!("blk.{block}.attn_norm.weight"), d, true)?;
-            vector(&mut plan, format!("blk.{block}.ffn_norm.weight"), d, true)?;
-            // Some llama files have biases too; then all three.
-            let biased =
-                architecture == Architecture::Qwen2 || gguf.tensor(&format!("blk.{block}.attn_q.bias")).is_some();
-            if biased {
-                for (name, len) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
-                    vector(&mut plan, format!("blk.{block}.{name}.bias"), len, true)?;
+            let name = |suffix: &str| format!("blk.{block}.{suffix}.bias");
+            if architecture != Architecture::Qwen2 && gguf.tensor(&name("attn_q")).is_some() {
+                for (suffix, len) in [
+                    ("attn_q", config.query_length()),
+                    ("attn_k", config.kv_length()),
+                    ("attn_v", config.kv_length()),
+                ] {
+                    vector(&mut plan, name(suffix), len, true)?;
                 }
-            }
-            if architecture == Architecture::Qwen3 {
-                vector(&mut plan, format!("blk.{block}.attn_q_norm.weight"), head_dim, true)?;
-                vector(&mut plan, format!("blk.{block}.attn_k_norm.weight"), head_dim, true)?;
-            }
-            if matches!(architecture, Architecture::BitNet | Architecture::IFairy) {
-                vector(&mut plan, format!("blk.{block}.attn_sub_norm.weight"), q, true)?;
-                vector(&mut plan, format!("blk.{block}.ffn_sub_norm.weight"), ff, true)?;
             }
         }
         match gguf.tensors().iter().find(|tensor| !used.contains(tensor.name)) {

@@ -145,6 +145,16 @@ pub enum PackError {
         /// The row.
         row: usize,
     },
+    /// A tensor was given with more or fewer weights than its shape has.
+    #[error("tensor {name:?} has {expected} weights, and {found} were given")]
+    WeightCount {
+        /// The tensor.
+        name: String,
+        /// Rows times columns.
+        expected: usize,
+        /// What was given.
+        found: usize,
+    },
     /// A weight that is too large for f16.
     #[error("tensor {name:?} has the weight {weight} in row {row}, too large for f16; keep it: --keep '{name}=f32'")]
     Overflow {

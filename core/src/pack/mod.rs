@@ -20,10 +20,12 @@
 //! # Ok::<(), halfpi::Error>(())
 //! ```
 
+mod blueprint;
 mod calibrate;
 mod compare;
 mod error;
 mod exponents;
+mod floats;
 mod format;
 mod gate;
 mod metadata;
@@ -37,6 +39,8 @@ mod source;
 mod survey;
 pub mod synthetic;
 
+pub use crate::model::{TensorShape, expected_tensors};
+pub use blueprint::Blueprint;
 pub use calibrate::{Calibration, CalibrationError};
 pub use compare::Alternative;
 pub use error::PackError;
@@ -48,5 +52,5 @@ pub use packer::pack;
 pub use quantize::{pack_matrix, pack_matrix_by};
 pub use report::{Distortion, PackReport, Progress, TensorReport};
 pub use scales::Scales;
-pub use source::Source;
+pub use source::{Source, vocab_size};
 pub use survey::{CodeCount, Survey, WeightHistogram};

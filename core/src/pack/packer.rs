@@ -5,11 +5,11 @@ use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use half::{bf16, f16};
 use halfpi_kernels::format::stock::{Blocks, I2sOrder};
 use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
 
 use super::calibrate::{Calibration, Item, calibrate};
+use super::floats::encode_row;
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 use super::quantize::{Batch, Coding, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
@@ -658,36 +658,10 @@ fn survey_floats(
 fn floats(tensor: &SourceTensor<'_>, rows: Range<usize>, ty: GgmlType) -> Result<(Vec<u8>, Distortion), PackError> {
     let mut bytes = Vec::with_capacity(rows.len() * tensor.cols * ty.block_bytes() as usize);
     let mut distortion = Distortion::default();
-    let mut row_floats = vec![0.0; tensor.cols];
+    let mut weights = vec![0.0; tensor.cols];
     for row in rows {
-        tensor.read_row(row, &mut row_floats);
-        for &weight in &row_floats {
-            let stored = match ty {
-                GgmlType::F16 => {
-                    let stored = f16::from_f32(weight);
-                    bytes.extend(stored.to_le_bytes());
-                    stored.to_f32()
-                }
-                GgmlType::BF16 => {
-                    let stored = bf16::from_f32(weight);
-                    bytes.extend(stored.to_le_bytes());
-                    stored.to_f32()
-                }
-                _ => {
-                    bytes.extend(weight.to_le_bytes());
-                    weight
-                }
-            };
-            if !stored.is_finite() {
-                let name = tensor.name.clone();
-                return Err(if weight.is_finite() {
-                    PackError::Overflow { name, row, weight }
-                } else {
-                    PackError::NotFinite { name, row }
-                });
-            }
-            distortion.add(weight, stored);
-        }
+        tensor.read_row(row, &mut weights);
+        distortion = distortion.plus(encode_row(&tensor.name, row, &weights, ty, &mut bytes)?);
     }
     Ok((bytes, distortion))
 }

@@ -16,8 +16,10 @@ use halfpi_kernels::format::{Codes, FormatError, Matrix, Packed};
 pub(super) use self::complex::ComplexWeights;
 use self::huggingface::Checkpoint;
 use super::PackError;
-use crate::Result;
 use crate::gguf::{GgmlType, ModelFile, Writer};
+use crate::model::{ModelError, TensorShape, read_config};
+use crate::transformer::Config;
+use crate::{Error, Result};
 
 /// A model to be packed.
 pub struct Source {
@@ -66,6 +68,52 @@ impl Source {
     /// Takes I2_S codes to be in this order, which their file does not say, instead of the usual one.
     pub fn with_i2s_order(self, i2s_order: I2sOrder) -> Self {
         Self { i2s_order, ..self }
+    }
+
+    /// The model's shape.
+    ///
+    /// # Errors
+    /// As [`read_config`]: a GGUF need not be a model that is known here.
+    pub fn config(&self) -> Result<Config> {
+        match &self.kind {
+            Kind::Gguf(file) => read_config(&file.gguf()?),
+            Kind::HuggingFace(checkpoint) => Ok(*checkpoint.config()),
+        }
+    }
+
+    /// The tensors that the model's GGUF has, in its order.
+    ///
+    /// # Errors
+    /// [`PackError`] for tensors that cannot be read here.
+    pub fn shapes(&self) -> Result<Vec<TensorShape>> {
+        Ok(self.tensors()?.iter().map(SourceTensor::shape).collect())
+    }
+
+    /// The weights of one tensor, row after row, as its GGUF has them. For all of them, [`read_all`](Self::read_all) does
+    /// the preparations only once.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] if there is no such tensor, and as [`read_all`](Self::read_all).
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let tensors = self.tensors()?;
+        let tensor = tensors.iter().find(|tensor| tensor.name == name);
+        let tensor = tensor.ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        Ok(tensor.read()?)
+    }
+
+    /// Hands over the weights of all tensors, one tensor after the other, in the order of [`shapes`](Self::shapes).
+    ///
+    /// # Errors
+    /// [`PackError`] for tensors that cannot be read here and for weights that are not finite, and what `each` returns.
+    pub fn read_all<E: From<Error>>(
+        &self,
+        mut each: impl FnMut(TensorShape, Vec<f32>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for tensor in self.tensors()? {
+            each(tensor.shape(), tensor.read().map_err(Error::from)?)?;
+            self.release(&tensor);
+        }
+        Ok(())
     }
 
     /// The metadata, but for what packing itself sets.
@@ -199,6 +247,29 @@ impl<'a> SourceTensor<'a> {
         self.rows as u64 * self.cols as u64
     }
 
+    fn shape(&self) -> TensorShape {
+        match self.dims[..] {
+            [_] => TensorShape::vector(&self.name, self.rows * self.cols),
+            _ => TensorShape::matrix(&self.name, self.rows, self.cols),
+        }
+    }
+
+    /// All weights, row after row.
+    ///
+    /// # Errors
+    /// [`PackError::NotFinite`].
+    fn read(&self) -> Result<Vec<f32>, PackError> {
+        let mut weights = vec![0.0; self.rows * self.cols];
+        for (row, out) in weights.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.read_row(row, out);
+            if !out.iter().all(|weight| weight.is_finite()) {
+                let name = self.name.clone();
+                return Err(PackError::NotFinite { name, row });
+            }
+        }
+        Ok(weights)
+    }
+
     /// What the weights are stored as.
     pub(super) fn type_name(&self) -> &'static str {
         match &self.weights {
@@ -249,6 +320,32 @@ impl<'a> SourceTensor<'a> {
             out.iter_mut().for_each(|weight| *weight *= factor);
         }
     }
+}
+
+/// Sets the tokenizer and the chat template of a GGUF, or of a directory with a `tokenizer.json`, for a model with so many
+/// tokens.
+pub(super) fn set_tokenizer(path: &Path, vocab_size: usize, writer: &mut Writer) -> Result<()> {
+    if path.is_dir() {
+        return huggingface::set_tokenizer(path, vocab_size, writer);
+    }
+    let file = ModelFile::open(path)?;
+    let gguf = file.gguf()?;
+    writer.copy_metadata(&gguf, |key| key.starts_with("tokenizer."))?;
+    Ok(())
+}
+
+/// How many tokens the tokenizer of a GGUF, or of a directory with a `tokenizer.json`, has.
+///
+/// # Errors
+/// Whatever is wrong with the files: [`PackError`], or [`Error::ModelFile`] and [`Error::Io`] for a GGUF.
+pub fn vocab_size(tokenizer: impl AsRef<Path>) -> Result<usize> {
+    let path = tokenizer.as_ref();
+    if path.is_dir() {
+        return huggingface::vocab_size(path);
+    }
+    let file = ModelFile::open(path)?;
+    let tokens = file.gguf()?.strings("tokenizer.ggml.tokens")?.len();
+    Ok(tokens)
 }
 
 /// Where `part` lies in `whole`, if it does.

@@ -19,6 +19,7 @@ use super::PackError;
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY, set_config};
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, ModelFile, Writer};
+use crate::model::{TensorShape, expected_tensors};
 use crate::transformer::{Architecture, Config};
 
 /// What a random model looks like. Change the fields at will before writing it.
@@ -231,92 +232,57 @@ impl SyntheticModel {
 
     /// All tensors: matrices first, so that a change of the vectors leaves their weights as they are.
     fn tensors(&self) -> Vec<Tensor> {
-        let mut tensors = self.matrices();
-        tensors.extend(self.vectors());
-        tensors
+        let shapes = expected_tensors(&self.config, self.tied).into_iter();
+        shapes.map(|shape| self.tensor(shape)).collect()
     }
 
     fn matrices(&self) -> Vec<Tensor> {
-        let config = &self.config;
-        let (d, ff) = (config.embedding_length, config.feed_forward_length);
-        let (q, kv) = (config.query_length(), config.kv_length());
-        let matrix = |name: String, storage, rows: usize, cols: usize, gain: f32| Tensor {
-            name,
-            cols,
-            rows,
-            contents: Contents::Matrix {
-                storage,
-                // Keeps the size of activations from input to output.
-                deviation: gain / (cols as f32).sqrt(),
-            },
-        };
-        let mut tensors = Vec::new();
-        // Logits that differ by a few units: some tokens are likely, and none is certain.
-        let gain = 2.0;
-        tensors.push(matrix(
-            "token_embd.weight".into(),
-            self.embedding,
-            config.vocab_size,
-            d,
-            gain,
-        ));
-        for block in 0..config.block_count {
-            let layer = |name: &str, storage, rows, cols| {
-                let mut tensor = matrix(format!("blk.{block}.{name}.weight"), storage, rows, cols, 1.0);
-                if config.architecture.is_complex() && !storage.is_complex() {
-                    // In parts: the rows' real parts, then their imaginary ones.
-                    tensor.cols /= 2;
-                }
-                tensor
-            };
-            tensors.extend([
-                layer("attn_q", self.attention, q, d),
-                layer("attn_k", self.attention, kv, d),
-                layer("attn_v", self.attention, kv, d),
-                layer("attn_output", self.attention, d, q),
-                layer("ffn_gate", self.feed_forward, ff, d),
-                layer("ffn_up", self.feed_forward, ff, d),
-                layer("ffn_down", self.feed_forward, d, ff),
-            ]);
-        }
-        if !self.tied {
-            tensors.push(matrix("output.weight".into(), self.output, config.vocab_size, d, gain));
-        }
+        let mut tensors = self.tensors();
+        tensors.retain(|tensor| tensor.rows > 0);
         tensors
     }
 
-    fn vectors(&self) -> Vec<Tensor> {
-        let config = &self.config;
-        let (d, q, kv) = (config.embedding_length, config.query_length(), config.kv_length());
-        let vector = |name: String, len, around| Tensor {
-            name,
-            cols: len,
-            rows: 0,
-            contents: Contents::Vector { around },
-        };
-        let mut tensors = vec![vector("output_norm.weight".into(), d, 1.0)];
-        for block in 0..config.block_count {
-            let mut push = |name: &str, len, around| tensors.push(vector(format!("blk.{block}.{name}"), len, around));
-            push("attn_norm.weight", d, 1.0);
-            push("ffn_norm.weight", d, 1.0);
-            match config.architecture {
-                Architecture::Llama => {}
-                Architecture::Qwen2 => {
-                    push("attn_q.bias", q, 0.0);
-                    push("attn_k.bias", kv, 0.0);
-                    push("attn_v.bias", kv, 0.0);
-                }
-                Architecture::Qwen3 => {
-                    push("attn_q_norm.weight", config.head_dim, 1.0);
-                    push("attn_k_norm.weight", config.head_dim, 1.0);
-                }
-                Architecture::BitNet | Architecture::IFairy => {
-                    push("attn_sub_norm.weight", q, 1.0);
-                    push("ffn_sub_norm.weight", config.feed_forward_length, 1.0);
-                }
-            }
+    fn tensor(&self, shape: TensorShape) -> Tensor {
+        let TensorShape {
+            name, rows, mut cols, ..
+        } = shape;
+        if shape.is_vector {
+            let around = if name.ends_with(".bias") { 0.0 } else { 1.0 };
+            return Tensor {
+                name,
+                cols,
+                rows: 0,
+                contents: Contents::Vector { around },
+            };
         }
-        tensors
+        // Logits that differ by a few units: some tokens are likely, and none is certain.
+        let head_gain = 2.0;
+        let (storage, gain) = match name.as_str() {
+            "token_embd.weight" => (self.embedding, head_gain),
+            "output.weight" => (self.output, head_gain),
+            name if name.contains(".attn_") => (self.attention, 1.0),
+            _ => (self.feed_forward, 1.0),
+        };
+        // Of the matrix that a complex one in parts stands for.
+        let inputs = if self.config.architecture.is_complex() && name.starts_with("blk.") {
+            2 * cols
+        } else {
+            cols
+        };
+        if storage.is_complex() {
+            cols = inputs;
+        }
+        let contents = Contents::Matrix {
+            storage,
+            // Keeps the size of activations from input to output.
+            deviation: gain / (inputs as f32).sqrt(),
+        };
+        Tensor {
+            name,
+            cols,
+            rows,
+            contents,
+        }
     }
 
     /// Refuses what the file could not say. (Whether such a model runs is for the loader to judge.)

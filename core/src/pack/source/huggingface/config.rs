@@ -21,6 +21,12 @@ pub(super) struct ModelConfig {
     pub llama3_rope: Option<Llama3Rope>,
     /// What the scales of packed ternary weights do, if it says so.
     pub bit_linear: Option<BitLinear>,
+    pub special: SpecialTokens,
+}
+
+/// Token ids that a configuration names; the tokenizer's own files come first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SpecialTokens {
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub pad: Option<u32>,
@@ -157,9 +163,11 @@ impl Reader {
             sliding_window: raw.sliding_window.filter(|&window| has_window && window > 0),
             llama3_rope,
             bit_linear: BitLinear::new(raw.quantization_config.as_ref()),
-            bos: id(&raw.bos_token_id),
-            eos: id(&raw.eos_token_id),
-            pad: id(&raw.pad_token_id),
+            special: SpecialTokens {
+                bos: id(&raw.bos_token_id),
+                eos: id(&raw.eos_token_id),
+                pad: id(&raw.pad_token_id),
+            },
         })
     }
 

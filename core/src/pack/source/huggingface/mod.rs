@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use self::config::ModelConfig;
+use self::config::{ModelConfig, SpecialTokens};
 use self::safetensors::Shards;
 use self::tokenizer::ImportedTokenizer;
+pub(super) use self::tokenizer::vocab_size;
 use super::{PackError, SourceTensor};
 use crate::gguf::Writer;
 use crate::pack::metadata::set_config;
+use crate::transformer::Config;
 use crate::{Error, Result};
 
 /// The largest JSON or text file that is read. Real tokenizers take up to 40 MB.
@@ -38,10 +40,14 @@ impl Checkpoint {
         tensors::tensors(&config, &shards)?;
         Ok(Self {
             name: directory_name(directory),
-            tokenizer: ImportedTokenizer::read(directory, &config)?,
+            tokenizer: ImportedTokenizer::read(directory, config.config.vocab_size, config.special)?,
             config,
             shards,
         })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config.config
     }
 
     pub(super) fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
@@ -64,6 +70,11 @@ impl Checkpoint {
     pub(super) fn tensors(&self) -> Result<Vec<SourceTensor<'_>>> {
         tensors::tensors(&self.config, &self.shards)
     }
+}
+
+/// Sets the tokenizer and the chat template of a directory that need not hold a model, for one with so many tokens.
+pub(super) fn set_tokenizer(directory: &Path, vocab_size: usize, writer: &mut Writer) -> Result<()> {
+    ImportedTokenizer::read(directory, vocab_size, SpecialTokens::default())?.set_metadata(writer)
 }
 
 fn directory_name(directory: &Path) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::{ModelConfig, token_ids};
+use super::config::{SpecialTokens, token_ids};
 use super::{PackError, read_json, read_text, required};
 use crate::Result;
 use crate::gguf::Writer;
@@ -80,9 +80,9 @@ enum MergePair {
 }
 
 impl ImportedTokenizer {
-    pub(super) fn read(directory: &Path, model: &ModelConfig) -> Result<Self> {
-        let path = directory.join("tokenizer.json");
-        let json = required(path.clone(), read_json::<TokenizerJson>(&path)?, "the tokenizer")?;
+    /// Reads the files of `directory` for a model with so many tokens. `special` are those of its `config.json`.
+    pub(super) fn read(directory: &Path, vocab_size: usize, special: SpecialTokens) -> Result<Self> {
+        let (path, json) = tokenizer_json(directory)?;
         let settings: Value = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or_default();
         let generation: Value = read_json(&directory.join("generation_config.json"))?.unwrap_or_default();
         let refuse = |problem: String| PackError::Tokenizer {
@@ -95,7 +95,7 @@ impl ImportedTokenizer {
             return Err(refuse(format!("its model is {kind}, and only BPE can be imported")).into());
         }
         let vocabulary = vocabulary(&json.model.vocab).map_err(refuse)?;
-        let (tokens, types) = tokens(&json, vocabulary, model.config.vocab_size).map_err(refuse)?;
+        let (tokens, types) = tokens(&json, vocabulary, vocab_size).map_err(refuse)?;
         let merges = json
             .model
             .merges
@@ -107,8 +107,8 @@ impl ImportedTokenizer {
 
         let find = |text: &str| tokens.iter().position(|token| token == text).map(|id| id as u32);
         let named = |key: &str| find(token_text(&settings[key])?);
-        let eos = named("eos_token").or(model.eos);
-        let bos = named("bos_token").or(model.bos);
+        let eos = named("eos_token").or(special.eos);
+        let bos = named("bos_token").or(special.bos);
         let (first, last) = template_ends(&json.post_processor);
         let adds = |key: &str, token: Option<&str>, id: Option<u32>| {
             let says = settings[key].as_bool();
@@ -118,7 +118,7 @@ impl ImportedTokenizer {
         let mut imported = Self {
             eot: token_ids(generation.get("eos_token_id")).find(|id| Some(*id) != eos && in_vocabulary(id)),
             unknown: named("unk_token").or(json.model.unk_token.as_deref().and_then(find)),
-            padding: named("pad_token").or(model.pad),
+            padding: named("pad_token").or(special.pad),
             add_bos: adds("add_bos_token", first, bos),
             add_eos: adds("add_eos_token", last, eos),
             chat_template: chat_template(directory, &settings)?,
@@ -204,6 +204,21 @@ impl ImportedTokenizer {
     }
 }
 
+fn tokenizer_json(directory: &Path) -> Result<(PathBuf, TokenizerJson)> {
+    let path = directory.join("tokenizer.json");
+    let json = required(path.clone(), read_json(&path)?, "the tokenizer")?;
+    Ok((path, json))
+}
+
+/// How many ids the tokenizer of a directory has, added tokens included.
+pub(in super::super) fn vocab_size(directory: &Path) -> Result<usize> {
+    let (path, json) = tokenizer_json(directory)?;
+    let vocabulary = vocabulary(&json.model.vocab).map_err(|problem| PackError::Tokenizer { path, problem })?;
+    let added = json.added_tokens.iter().map(|token| token.id);
+    let last = vocabulary.keys().copied().chain(added).max();
+    Ok(last.map_or(0, |last| last as usize + 1))
+}
+
 /// The ids of `model.vocab`.
 fn vocabulary(vocab: &Value) -> Result<BTreeMap<u32, &str>, String> {
     let map = vocab.as_object().ok_or("model.vocab is no object")?;
@@ -231,7 +246,7 @@ fn tokens<'a>(
         .filter(|(id, _)| **id as usize >= vocab_size)
     {
         return Err(format!(
-            "token {text:?} has the id {id}, and config.json says that there are {vocab_size} tokens"
+            "token {text:?} has the id {id}, and the model's configuration says that there are {vocab_size} tokens"
         ));
     }
     let is_byte = |text: &str| json.model.byte_fallback && text.len() == 6 && text.starts_with("<0x");

@@ -1,0 +1,103 @@
+use crate::transformer::{Architecture, Config};
+
+/// A tensor's name in GGUF and its shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorShape {
+    /// Such as `blk.0.attn_q.weight`.
+    pub name: String,
+    /// Rows; 1 for a vector.
+    pub rows: usize,
+    /// The length of a row.
+    pub cols: usize,
+    /// Has one dimension: a norm, a bias.
+    pub is_vector: bool,
+}
+
+impl TensorShape {
+    /// Of a matrix.
+    pub fn matrix(name: impl Into<String>, rows: usize, cols: usize) -> Self {
+        let (name, is_vector) = (name.into(), false);
+        Self {
+            name,
+            rows,
+            cols,
+            is_vector,
+        }
+    }
+
+    /// Of a vector.
+    pub fn vector(name: impl Into<String>, len: usize) -> Self {
+        let (name, is_vector) = (name.into(), true);
+        Self {
+            name,
+            rows: 1,
+            cols: len,
+            is_vector,
+        }
+    }
+
+    /// How many weights it has; `usize::MAX` if they cannot be counted.
+    pub fn weights(&self) -> usize {
+        self.rows.saturating_mul(self.cols)
+    }
+
+    /// Lengths as GGUF has them, that of a row first.
+    pub fn dims(&self) -> Vec<u64> {
+        let dims = [self.cols as u64, self.rows as u64];
+        dims[..if self.is_vector { 1 } else { 2 }].to_vec()
+    }
+}
+
+/// The tensors that every model of this shape has: all matrices, then all vectors.
+///
+/// What a file may have beside these: an output matrix of its own if it is not `tied` to the embedding, which this lists
+/// only then, `rope_freqs.weight`, and biases of queries, keys and values in any family. A complex matrix is listed as it
+/// lies in parts: the rows' real parts, then their imaginary ones.
+pub fn expected_tensors(config: &Config, tied: bool) -> Vec<TensorShape> {
+    let mut tensors = matrices(config, tied);
+    tensors.extend(vectors(config));
+    tensors
+}
+
+fn matrices(config: &Config, tied: bool) -> Vec<TensorShape> {
+    let (d, ff) = (config.embedding_length, config.feed_forward_length);
+    let (q, kv) = (config.query_length(), config.kv_length());
+    let floats = if config.architecture.is_complex() { 2 } else { 1 };
+    let mut tensors = vec![TensorShape::matrix("token_embd.weight", config.vocab_size, d)];
+    for block in 0..config.block_count {
+        for (name, rows, cols) in [
+            ("attn_q", q, d),
+            ("attn_k", kv, d),
+            ("attn_v", kv, d),
+            ("attn_output", d, q),
+            ("ffn_gate", ff, d),
+            ("ffn_up", ff, d),
+            ("ffn_down", d, ff),
+        ] {
+            let name = format!("blk.{block}.{name}.weight");
+            tensors.push(TensorShape::matrix(name, rows, cols / floats));
+        }
+    }
+    if !tied {
+        tensors.push(TensorShape::matrix("output.weight", config.vocab_size, d));
+    }
+    tensors
+}
+
+fn vectors(config: &Config) -> Vec<TensorShape> {
+    let (d, q, kv) = (config.embedding_length, config.query_length(), config.kv_length());
+    let (ff, head_dim) = (config.feed_forward_length, config.head_dim);
+    let mut tensors = vec![TensorShape::vector("output_norm.weight", d)];
+    for block in 0..config.block_count {
+        let own: &[(&str, usize)] = match config.architecture {
+            Architecture::Llama => &[],
+            Architecture::Qwen2 => &[("attn_q.bias", q), ("attn_k.bias", kv), ("attn_v.bias", kv)],
+            Architecture::Qwen3 => &[("attn_q_norm.weight", head_dim), ("attn_k_norm.weight", head_dim)],
+            Architecture::BitNet | Architecture::IFairy => &[("attn_sub_norm.weight", q), ("ffn_sub_norm.weight", ff)],
+        };
+        for (name, len) in [("attn_norm.weight", d), ("ffn_norm.weight", d)].iter().chain(own) {
+            tensors.push(TensorShape::vector(format!("blk.{block}.{name}"), *len));
+        }
+    }
+    tensors
+}
