@@ -27,7 +27,9 @@ pub fn test(context: &Context, model: &Path) -> Outcome {
     let guide = context.root.join("docs/kotlin.md");
     fs::create_dir_all(&generated).map_err(|e| format!("{}: {e}", generated.display()))?;
     let text = fs::read_to_string(&guide).map_err(|e| format!("{}: {e}", guide.display()))?;
-    fs::write(generated.join("Guide.kt"), snippets(&text)?).map_err(|e| format!("{}: {e}", generated.display()))?;
+    let tests = sources(&context.root.join("android/halfpi/src/test/kotlin"))?;
+    fs::write(generated.join("Guide.kt"), snippets(&text, &tests)?)
+        .map_err(|e| format!("{}: {e}", generated.display()))?;
 
     let mut maven = Command::new("mvn");
     maven
@@ -109,9 +111,24 @@ impl Filter {
     }
 }
 
+/// All files below a directory, one after the other.
+fn sources(directory: &Path) -> Result<String, String> {
+    let io = |e: std::io::Error| format!("{}: {e}", directory.display());
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        text += &match path.is_dir() {
+            true => sources(&path)?,
+            false => fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?,
+        };
+    }
+    Ok(text)
+}
+
 /// The Kotlin code of a guide as one source file: each block a function, with the head that the comment before it gives
-/// (`<!-- fun name(parameters) -->`). A block without one is an error, since nobody would notice when it breaks.
-fn snippets(guide: &str) -> Result<String, String> {
+/// (`<!-- fun name(parameters) -->`). A block without one, or one that `tests` do not call, is an error, since nobody
+/// would notice when it breaks.
+fn snippets(guide: &str, tests: &str) -> Result<String, String> {
     let (mut imports, mut functions) = (Vec::new(), String::new());
     let mut lines = guide.lines().enumerate();
     let mut head = None;
@@ -123,6 +140,12 @@ fn snippets(guide: &str) -> Result<String, String> {
             head = Some(comment);
         } else if line == "```kotlin" {
             let head = head.take();
+            let is_called = |head: &&str| {
+                let name = format!("dev.halfpi.guide.{}", head.split('(').next().unwrap_or(head));
+                let mut found = tests.match_indices(&name);
+                found.any(|(at, _)| !tests[at + name.len()..].starts_with(char::is_alphanumeric))
+            };
+            let head = head.filter(is_called);
             let head = head.ok_or_else(|| format!("line {}: a Kotlin block that no test calls", number + 1))?;
             functions += &format!("\nsuspend fun {head} {{\n");
             for (_, code) in lines.by_ref().take_while(|(_, line)| *line != "```") {
@@ -151,7 +174,7 @@ mod tests {
     fn blocks_become_functions() {
         let guide = "# Guide\n<!-- fun a(n: Int) -->\n```kotlin\nimport x.Y\n\nY(n)\n```\ntext\n";
         let expected = "package dev.halfpi.guide\n\nimport x.Y\n\nsuspend fun a(n: Int) {\n    \n    Y(n)\n}\n";
-        assert_eq!(snippets(guide).unwrap(), expected);
+        assert_eq!(snippets(guide, "import dev.halfpi.guide.a\n").unwrap(), expected);
     }
 
     #[test]
@@ -173,7 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_a_head_is_an_error() {
-        assert!(snippets("```kotlin\nf()\n```\n").unwrap_err().contains("line 1"));
+    fn a_block_that_no_test_calls_is_an_error() {
+        assert!(snippets("```kotlin\nf()\n```\n", "").unwrap_err().contains("line 1"));
+        let guide = "<!-- fun a() -->\n```kotlin\nf()\n```\n";
+        assert!(
+            snippets(guide, "import dev.halfpi.guide.about\n")
+                .unwrap_err()
+                .contains("line 2")
+        );
     }
 }

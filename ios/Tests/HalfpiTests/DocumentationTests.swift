@@ -1,3 +1,5 @@
+import Foundation
+import HalfpiFFI
 import HalfpiTestSupport
 import XCTest
 
@@ -5,6 +7,12 @@ import XCTest
 final class DocumentationTests: XCTestCase {
     func testThePageRuns() async throws {
         guard let path = TestModel.chat else { throw XCTSkip("HALFPI_TEST_MODEL is not set: docs/swift.md is not run") }
-        try await documentation(modelPath: path)
+        let tiny = try Data(contentsOf: URL(filePath: TestModel.tiny))
+        let server = try TestServer { _ in TestServer.Answer(tiny) }
+        let models = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+        defer { try? FileManager.default.removeItem(at: models) }
+        let sha256 = try fileSha256(path: TestModel.tiny)
+        try await documentation(modelPath: path, modelURL: server.url, modelSHA256: sha256, models: models)
+        XCTAssertEqual(try Data(contentsOf: models.appending(path: "model.gguf")), tiny)
     }
 }

@@ -116,6 +116,15 @@ import Testing
         #expect(pieces == 50)
     }
 
+    @Test func theLogIsHeard() async throws {
+        let lines = Lines()
+        try HalfpiLibrary.setLog(.trace) { lines.append($0) }
+        _ = try await TestModel.engine().session().respond(to: "hello", options: .greedy(2))
+        try HalfpiLibrary.setLog(.error, nil)
+        #expect(lines.all.contains { $0.target.hasPrefix("halfpi") && !$0.message.isEmpty })
+        #expect(HalfpiLibrary.version.split(separator: ".").count >= 3)
+    }
+
     @Test func everyErrorSaysSomething() {
         let errors: [HalfpiError] = [
             .io(path: "a", detail: "b"), .sessionBusy, .closed, .cancelled, .internal(detail: "c"),
@@ -124,6 +133,17 @@ import Testing
         #expect(errors.allSatisfy { !"\($0)".isEmpty })
         #expect("\(HalfpiError.contextOverflow(needed: 5, contextLength: 4))".contains("5 tokens"))
         #expect(HalfpiError.closed.localizedDescription == HalfpiError.closed.description)
+    }
+}
+
+private final class Lines: @unchecked Sendable {
+    private let lock = NSLock()
+    private var lines: [LogRecord] = []
+
+    var all: [LogRecord] { lock.withLock { lines } }
+
+    func append(_ line: LogRecord) {
+        lock.withLock { lines.append(line) }
     }
 }
 

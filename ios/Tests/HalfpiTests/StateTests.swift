@@ -40,11 +40,20 @@ import Testing
                 return
             }
         }
+        let other = try await Engine.load(.path(TestModel.toolCaller)).session()
+        _ = try await other.respond(to: "hello", options: .greedy(8))
+        try await other.save(to: file)
+        guard case .savedState(file, let detail)? = await failure({ try await session.restore(from: file) }) else {
+            Issue.record("not the error expected")
+            return
+        }
+        #expect(!detail.isEmpty)
         guard case .io? = await failure({ try await session.restore(from: "/nowhere/state") }) else {
             Issue.record("not the error expected")
             return
         }
         #expect(try await session.messages == before)
+        _ = try await session.respond(to: "and now?", options: .greedy(2))
     }
 
     @Test func aForkGoesItsOwnWay() async throws {

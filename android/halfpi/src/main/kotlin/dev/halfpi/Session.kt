@@ -40,6 +40,10 @@ class Session internal constructor(private val ffi: FfiSession) : AutoCloseable 
     suspend fun respond(messages: List<ChatMessage>, options: GenerationOptions = GenerationOptions()): Answer =
         stream(messages, options).answer()
 
+    /** Gives the model the [results] of its calls and waits for the whole answer. */
+    suspend fun respondToolResults(results: List<String>, options: GenerationOptions = GenerationOptions()): Answer =
+        streamToolResults(results, options).answer()
+
     /** Reads the system message and the tools now, so that the first answer comes sooner. */
     suspend fun prewarm(): Unit = background { ffi.prewarm() }
 

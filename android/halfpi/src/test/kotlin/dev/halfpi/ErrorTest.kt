@@ -146,7 +146,15 @@ class ErrorTest {
         assertThrows<HalfpiException.SavedState> { restore(cut) }
         val foreign = directory.resolve("foreign").toFile().apply { writeBytes(TestModels.tiny.readBytes()) }
         assertThrows<HalfpiException.SavedState> { restore(foreign) }
+        Engine.load(ModelSource.file(TestModels.toolCaller)).use { another ->
+            val theirs = another.session()
+            theirs.respond("Hi", tokens(4))
+            theirs.save(foreign)
+        }
+        val error = assertThrows<HalfpiException.SavedState> { restore(foreign) }
+        assertTrue("model" in error.detail, error.detail)
         assertEquals(conversation, session.messages())
+        session.respond("Go on", tokens(2))
     }
 
     @Test

@@ -55,6 +55,12 @@ class ModelDownloaderTest {
     }
 
     @Test
+    fun `the guide's download ends with the file`() = blocking {
+        val file = dev.halfpi.guide.download(directory.toFile(), serve { it.send(content) }, sha256)
+        assertArrayEquals(content, file.readBytes())
+    }
+
+    @Test
     fun `a cancelled download goes on where it was`() = blocking {
         val url = serve { it.send(content, delayMillis = 2) }
         val some = Channel<Unit>(Channel.CONFLATED)

@@ -82,7 +82,7 @@ class FollowDeviceTest {
 
     private fun following(work: (Engine) -> Unit) = blocking {
         Engine.load(ModelSource.file(TestModels.tiny)).use { engine ->
-            engine.followDevice(application).use { work(engine) }
+            dev.halfpi.guide.follow(application, engine).use { work(engine) }
         }
     }
 

@@ -55,7 +55,7 @@ class LoadingTest {
             assertTrue("${it.startOffset}", it.startOffset > 0)
             assertEquals(TestModels.tiny.length(), it.length)
         }
-        Engine.loadAsset(context, "model.gguf").use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
+        dev.halfpi.guide.assets(context).use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
     }
 
     @Test
@@ -63,7 +63,7 @@ class LoadingTest {
         Robolectric.buildContentProvider(Documents::class.java).create("dev.halfpi.documents")
         Documents.file = TestModels.tiny
         val uri = Uri.parse("content://dev.halfpi.documents/model")
-        Engine.loadUri(context, uri).use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
+        dev.halfpi.guide.document(context, uri).use { assertEquals(expected(), it.session().respond("Hi", tokens(8)).text) }
         Documents.file = File("/nowhere")
         val error = assertThrows(HalfpiException.Io::class.java) { blocking { Engine.loadUri(context, uri) } }
         assertEquals(uri.toString(), error.path)
