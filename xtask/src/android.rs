@@ -39,8 +39,9 @@ const MIN_API: u32 = 26;
 const PAGE: u64 = 16 * 1024;
 
 /// What the libraries export besides uniffi's functions.
-const EXPORTS: [&str; 2] = [
+const EXPORTS: [&str; 3] = [
     "Java_dev_halfpi_NativeBridge_descriptorNumber__Ljava_io_FileDescriptor_2",
+    "Java_dev_halfpi_NativeBridge_directListener__JLjava_lang_Object_2",
     "halfpi_ffi_uniffi_reexport_hack",
 ];
 
@@ -137,7 +138,7 @@ fn build(context: &Context, abi: &Abi, ndk: Option<&Ndk>) -> Outcome<PathBuf> {
         ),
         None => {
             // The compiler's own linker, and libraries with nothing in them in the place of Android's.
-            let stubs = stub_libraries(context)?;
+            let stubs = cross::stub_libraries(context, "bionic", &["c", "dl", "log", "m", "unwind", "gcc"])?;
             let flags = vec![
                 "-Clinker-flavor=ld.lld".to_string(),
                 format!("-Clink-arg=-zmax-page-size={PAGE}"),
@@ -157,17 +158,6 @@ fn build(context: &Context, abi: &Abi, ndk: Option<&Ndk>) -> Outcome<PathBuf> {
         .arg(format!("target.{triple}.linker='{}'", linker.display()));
     run(&mut cargo)?;
     Ok(context.target().join(triple).join("mobile/libhalfpi_android.so"))
-}
-
-/// Libraries without contents, by the names that Rust's standard library asks for.
-fn stub_libraries(context: &Context) -> Outcome<PathBuf> {
-    let directory = context.target().join("xtask/bionic");
-    fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    for name in ["c", "dl", "log", "m", "unwind", "gcc"] {
-        let file = directory.join(format!("lib{name}.a"));
-        fs::write(&file, "!<arch>\n").map_err(|e| format!("{}: {e}", file.display()))?;
-    }
-    Ok(directory)
 }
 
 /// An Android NDK.

@@ -234,12 +234,31 @@ fn rustc(args: &[&str]) -> Result<String, String> {
     output(Command::new("rustc").args(args))
 }
 
+/// The linker that comes with the compiler.
+pub fn rust_lld() -> Outcome<PathBuf> {
+    let libraries = rustc(&["--print", "target-libdir"])?;
+    Ok(Path::new(&libraries).with_file_name("bin/rust-lld"))
+}
+
 /// Whether a `rustlib/TARGET/lib` holds a standard library.
 fn has_library(lib: &Path) -> bool {
     let Ok(files) = fs::read_dir(lib) else { return false };
     files
         .flatten()
         .any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+}
+
+/// A directory of libraries with nothing in them, in the place of those that rustc asks the linker for by name.
+///
+/// What they would define stays undefined: that is how a library for Android or iOS is linked without its SDK.
+pub fn stub_libraries(context: &Context, system: &str, names: &[&str]) -> Outcome<PathBuf> {
+    let directory = context.target().join("xtask").join(system);
+    fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    for name in names {
+        let file = directory.join(format!("lib{name}.a"));
+        fs::write(&file, "!<arch>\n").map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(directory)
 }
 
 /// A path as one word of a shell script.

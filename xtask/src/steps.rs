@@ -15,6 +15,7 @@ use crate::ios;
 use crate::kotlin;
 use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
+use crate::package_ios;
 
 /// One check, with a name to ask for it by.
 pub struct Step {
@@ -98,6 +99,11 @@ pub fn all(context: &Context) -> Vec<Step> {
         "android",
         "the library for Android links, is aligned for 16 KB pages, and needs and exports only what is known",
         Box::new(android::check),
+    );
+    step(
+        "ios",
+        "the static libraries for iOS devices and simulators have every function, and object files for nothing else",
+        Box::new(|context| package_ios::check(context, package_ios::Quality::Quick)),
     );
     step(
         "bare-metal",
