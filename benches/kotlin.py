@@ -1,11 +1,9 @@
 """Tokens per second through Kotlin beside the Rust API, in turns: what the binding costs.
 
-    cargo build --release -p halfpi-cli -p halfpi-android
-    cargo xtask test kotlin         # generates and compiles the Kotlin side
-    python3 benches/kotlin.py MODEL.gguf
+    cargo xtask bench-kotlin [--rounds 15]      # builds both sides and runs this
 
 Both stream the same greedy answer with the same number of threads; it is checked that they do. The figure is the
-engine's own, the time of the callbacks included, of a second answer.
+engine's own, the time of the callbacks included, of the last of some answers: the JVM compiles while the first are made.
 """
 
 import argparse
@@ -41,16 +39,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--answers", type=int, default=6, help="the last one counts")
     parser.add_argument("--target", type=pathlib.Path, default=ROOT / "target/release")
     args = parser.parse_args()
 
     chat = [args.target / "halfpi", "chat", "--model", args.model, "--json", "--temperature", "0"]
     chat += ["--repetition-penalty", "1", "--threads", str(args.threads), "--max-tokens", str(args.tokens)]
     java = ["java", f"-Djna.library.path={args.target}", "-cp", classpath(), "dev.halfpi.OverheadKt"]
-    java += [args.model, str(args.threads), str(args.tokens), PROMPT]
+    java += [args.model, str(args.threads), str(args.tokens), PROMPT, str(args.answers)]
+    questions = "/reset\n".join(f"{PROMPT}\n" for _ in range(args.answers))
     rust, kotlin = [], []
     for _ in range(args.rounds):
-        ours = last_answer(chat, f"{PROMPT}\n/reset\n{PROMPT}\n")
+        ours = last_answer(chat, questions)
         theirs = last_answer(java)
         if ours["text"] != theirs["text"]:
             raise SystemExit(f"not the same answer:\n{ours['text']}\n{theirs['text']}")

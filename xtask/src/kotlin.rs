@@ -19,10 +19,27 @@ const OURS: &str = "\tat dev.halfpi.NativeBridge.";
 
 /// Every test of `android/`, with `model` for those that need one that makes sense.
 pub fn test(context: &Context, model: &Path) -> Outcome {
+    let mut maven = maven(context, "verify")?;
+    run(&mut context.cargo(["build", "--package", "halfpi-android"]))?;
+    watched(maven.env("HALFPI_TEST_MODEL", model))
+}
+
+/// Builds both sides of benches/kotlin.py and runs it.
+pub fn bench(context: &Context, model: &Path, options: &[String]) -> Outcome {
+    let mut maven = maven(context, "test-compile")?;
+    run(maven.args(["--quiet", "--projects", "halfpi"]))?;
+    let packages = ["--package", "halfpi-cli", "--package", "halfpi-android"];
+    run(context.cargo(["build", "--release"]).args(packages))?;
+    let mut bench = Command::new("python3");
+    bench.arg(context.root.join("benches/kotlin.py")).arg(model);
+    bench.arg("--target").arg(context.target().join("release"));
+    Ok(run(bench.args(options))?)
+}
+
+/// `mvn GOAL`, once everything is there for it but the library.
+fn maven(context: &Context, goal: &str) -> Outcome<Command> {
     apt::require(&[("javac", "openjdk-17-jdk-headless"), ("mvn", "maven")])?;
     bindings(context)?;
-    run(&mut context.cargo(["build", "--package", "halfpi-android"]))?;
-    let library = context.target().join("debug");
     let generated = context.target().join("bindings/guide");
     let guide = context.root.join("docs/kotlin.md");
     fs::create_dir_all(&generated).map_err(|e| format!("{}: {e}", generated.display()))?;
@@ -34,12 +51,11 @@ pub fn test(context: &Context, model: &Path) -> Outcome {
     let mut maven = Command::new("mvn");
     maven
         .args(["--batch-mode", "--no-transfer-progress", "--file", "android/pom.xml"])
-        .arg(format!("-Dhalfpi.library={}", library.display()))
+        .arg(format!("-Dhalfpi.library={}", context.target().join("debug").display()))
         .arg(format!("-Dhalfpi.docs.tests={}", generated.display()))
-        .arg("verify")
-        .env("HALFPI_TEST_MODEL", model)
+        .arg(goal)
         .current_dir(&context.root);
-    watched(maven)
+    Ok(maven)
 }
 
 /// Writes the Kotlin code that calls the native library to where Maven and Gradle expect it.
@@ -51,7 +67,7 @@ pub fn bindings(context: &Context) -> Outcome {
 
 /// Runs Maven, and fails too if the JVM complained about our native code, which fails no test. Complaints about JNA's,
 /// thousands of lines, are left out of the output.
-fn watched(mut maven: Command) -> Outcome {
+fn watched(maven: &mut Command) -> Outcome {
     println!("$ mvn verify");
     let mut child = maven
         .stdin(Stdio::null())

@@ -36,8 +36,8 @@ Commands:
   test --list        name the steps
   bindings LANGUAGE [--out-dir DIRECTORY]
                      write the kotlin or swift code that uniffi makes for halfpi-ffi [target/bindings/LANGUAGE]
-  bench-swift [OPTION…]
-                     compare tokens per second through Swift and through the Rust API (benches/swift.py)
+  bench-kotlin [OPTION…], bench-swift [OPTION…]
+                     compare tokens per second through Kotlin or Swift and through the Rust API (benches/*.py)
   package-ios        make the Swift package's XCFramework, on a Mac
   package-android [--check]
                      build the Kotlin package's native libraries and bindings, with the NDK in ANDROID_NDK_HOME;
@@ -89,9 +89,13 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
             size::report(&Context::new()?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some("bench-swift") => {
+        Some(bench @ ("bench-kotlin" | "bench-swift")) => {
             let context = Context::new()?;
-            ios::bench(&context, &steps::test_model(&context)?, rest)?;
+            let model = steps::test_model(&context)?;
+            match bench {
+                "bench-kotlin" => kotlin::bench(&context, &model, rest)?,
+                _ => ios::bench(&context, &model, rest)?,
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some("package-ios") => {

@@ -1,11 +1,13 @@
 //! The native library of halfpi's Kotlin package: `libhalfpi_android.so`.
 //!
-//! It holds all of `halfpi-ffi`, whose Kotlin side is generated and calls through JNA, and one function that only JNI
-//! can have.
+//! It holds all of `halfpi-ffi`, whose Kotlin side is generated and calls through JNA, and what only JNI can do, or does
+//! faster.
+
+mod listener;
 
 use jni::errors::Result;
 use jni::objects::{JClass, JObject};
-use jni::sys::jint;
+use jni::sys::{jint, jlong};
 use jni::{Env, NativeMethod, jni_sig, jni_str, native_method};
 
 halfpi_ffi::uniffi_reexport_scaffolding!();
@@ -15,6 +17,21 @@ const _: NativeMethod = native_method! {
     java_type = "dev.halfpi.NativeBridge",
     static extern fn descriptor_number(fd: java.io.FileDescriptor) -> jint,
 };
+
+const _: NativeMethod = native_method! {
+    java_type = "dev.halfpi.NativeBridge",
+    static extern fn direct_listener(handle: jlong, target: java.lang.Object) -> jlong,
+};
+
+/// Another handle of uniffi's for a listener that is called more cheaply; `target` is the listener itself.
+fn direct_listener<'local>(
+    env: &mut Env<'local>,
+    _class: JClass<'local>,
+    handle: jlong,
+    target: JObject<'local>,
+) -> Result<jlong> {
+    Ok(listener::direct(env, handle as u64, &target)? as jlong)
+}
 
 /// The number of an open file.
 ///

@@ -31,7 +31,7 @@ internal class Answers {
     fun stream(start: (GenerationListener) -> FfiGeneration): Flow<ChatEvent> = callbackFlow {
         settle()
         val listener = Listener(channel)
-        val generation = native { start(listener) }
+        val generation = native { NativeBridge.direct(listener).use(start) }
         awaitClose {
             leaving = listener.ended
             // Cancels it, if it is not over.

@@ -3,15 +3,15 @@ package dev.halfpi
 import java.io.File
 
 /**
- * `MODEL THREADS TOKENS PROMPT`: prints the tokens per second of an answer that is streamed through Kotlin, as
- * benches/kotlin.py wants it. A first answer, which does not count, lets the JVM compile what it will run.
+ * `MODEL THREADS TOKENS PROMPT ANSWERS`: prints the tokens per second of answers that are streamed through Kotlin, as
+ * benches/kotlin.py wants them. The JVM compiles what it runs while the first are made.
  */
 fun main(args: Array<String>) = blocking {
     val (model, threads, tokens, prompt) = args
     val options = GenerationOptions(maxTokens = tokens.toInt(), temperature = 0f, repetitionPenalty = 1f)
     Engine.load(ModelSource.file(File(model)), EngineConfig(threads = threads.toInt())).use { engine ->
         val session = engine.session()
-        repeat(2) {
+        repeat(args[4].toInt()) {
             session.reset()
             session.stream(prompt, options).collect { event ->
                 if (event is ChatEvent.Finished) {
