@@ -158,6 +158,9 @@ internal fun FfiMemoryReport.toApi() = MemoryReport(
     file = fileBytes.signed(),
     weightsHeap = weightsHeapBytes.signed(),
     sessions = sessionsBytes.signed(),
+    eachSession = sessions.map {
+        SessionReport(it.bytes.signed(), it.cachedTokens.count(), it.cachedBytes.signed(), it.isBusy)
+    },
     budget = budgetBytes?.signed(),
     resident = residentBytes?.signed(),
 )

@@ -44,7 +44,8 @@ enum class TrimLevel {
  *
  * @property file the mapped model file.
  * @property weightsHeap weights that were brought into another layout.
- * @property sessions all sessions together.
+ * @property sessions all sessions together when they are full, which is what counts against the budget.
+ * @property eachSession the sessions one by one.
  * @property budget [EngineConfig.memoryBudgetBytes].
  * @property resident what the system says the whole process has in memory; null where it does not.
  */
@@ -52,6 +53,17 @@ data class MemoryReport(
     val file: Long,
     val weightsHeap: Long,
     val sessions: Long,
+    val eachSession: List<SessionReport>,
     val budget: Long?,
     val resident: Long?,
 )
+
+/**
+ * What a session takes.
+ *
+ * @property bytes when it is full.
+ * @property cachedTokens what it need not read again.
+ * @property cachedBytes their keys and values.
+ * @property isBusy whether it is in the middle of an answer.
+ */
+data class SessionReport(val bytes: Long, val cachedTokens: Int, val cachedBytes: Long, val isBusy: Boolean)

@@ -102,8 +102,12 @@ class EngineTest {
         assertEquals(TestModels.tiny.length(), before.file)
         engine.session().use { session ->
             session.respond("Hi", tokens(4))
-            assertTrue(engine.memory().sessions > before.sessions)
+            val full = engine.memory()
+            assertTrue(full.sessions > before.sessions)
+            assertEquals(full.sessions, full.eachSession.single().bytes)
+            assertTrue(full.eachSession.single().cachedTokens > 4, "$full")
             engine.trim(TrimLevel.Critical)
+            assertEquals(0, engine.memory().eachSession.single().cachedTokens)
             assertTrue(session.respond("Go on", tokens(4)).text.isNotEmpty())
         }
         assertEquals(before.sessions, engine.memory().sessions)

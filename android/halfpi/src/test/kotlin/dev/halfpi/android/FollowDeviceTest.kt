@@ -11,6 +11,7 @@ import dev.halfpi.TestModels
 import dev.halfpi.TrimLevel
 import dev.halfpi.blocking
 import dev.halfpi.tokens
+import kotlinx.coroutines.delay
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
@@ -49,11 +50,17 @@ class FollowDeviceTest {
     fun `memory is given back when the system asks`() = following { engine ->
         blocking {
             engine.session().use { session ->
-                session.respond("Hi", tokens(8))
-                application.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
-                application.onLowMemory()
-                idle()
-                assertTrue(session.respond("Go on", tokens(8)).text.isNotEmpty())
+                for (tell in listOf<() -> Unit>(
+                    { application.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE) },
+                    { application.onLowMemory() },
+                )) {
+                    assertTrue(session.respond("Hi", tokens(8)).text.isNotEmpty())
+                    assertTrue(engine.memory().eachSession.single().cachedTokens > 8)
+                    tell()
+                    idle()
+                    // Done in the background; a test that waits in vain is ended.
+                    while (engine.memory().eachSession.single().cachedTokens > 0) delay(5)
+                }
             }
         }
     }
