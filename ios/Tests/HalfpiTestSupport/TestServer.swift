@@ -8,8 +8,8 @@ public final class TestServer: @unchecked Sendable {
         public var status: Int?
         /// Bytes after which the connection breaks.
         public var breakAfter = Int.max
-        /// The wait between two pieces of 8 KiB.
-        public var delay: TimeInterval = 0
+        /// Bytes after which nothing comes any more, until the other side has had enough.
+        public var holdAfter = Int.max
         public var honoursRanges = true
 
         public init(_ content: Data, status: Int? = nil) {
@@ -83,13 +83,10 @@ public final class TestServer: @unchecked Sendable {
         if status == 206 { lines.append("Content-Range: bytes \(start)-\(size - 1)/\(size)") }
         let body = status < 300 ? answer.content.dropFirst(start) : Data()
         lines.append("Content-Length: \(body.count)")
-        var rest = body.prefix(answer.breakAfter)
-        guard write(connection, Data((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)) else { return }
-        while !rest.isEmpty {
-            guard write(connection, rest.prefix(8192)) else { return }
-            rest = rest.dropFirst(8192)
-            if answer.delay > 0 { Thread.sleep(forTimeInterval: answer.delay) }
-        }
+        let lead = Data((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)
+        guard write(connection, lead + body.prefix(min(answer.breakAfter, answer.holdAfter))) else { return }
+        var nothing: UInt8 = 0
+        if answer.holdAfter < body.count { _ = recv(connection, &nothing, 1, 0) }
     }
 
     /// The head of a request.
