@@ -17,6 +17,9 @@ pub enum TrainError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The processes could not work together.
+    #[error(transparent)]
+    Parallel(#[from] crate::parallel::ParallelError),
     /// The model has no such tensor.
     #[error("the model has no tensor {name}")]
     MissingParameter {

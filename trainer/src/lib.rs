@@ -5,6 +5,7 @@ mod error;
 pub mod loss;
 pub mod model;
 pub mod optimize;
+pub mod parallel;
 mod parameters;
 mod random;
 pub mod tensor;
