@@ -25,7 +25,10 @@ const FAILED: i32 = 3;
 #[ignore = "run by the other tests, as the processes of their worlds"]
 fn worker() {
     let mut args = std::env::args().skip_while(|arg| arg != "worker").skip(1);
-    let (scenario, directory) = (args.next().expect("a scenario"), PathBuf::from(args.next().expect("a directory")));
+    let (scenario, directory) = (
+        args.next().expect("a scenario"),
+        PathBuf::from(args.next().expect("a directory")),
+    );
     let world = World::from_environment().expect("the variables of a world");
     if let Err(error) = act(&scenario, &directory, &world) {
         let text = format!("rank {}: {error}", world.rank);
@@ -115,7 +118,9 @@ fn act(scenario: &str, directory: &std::path::Path, world: &World) -> Result<(),
 
 /// A rank's share, with sums that depend on their order.
 fn floats(rank: usize, length: usize) -> Vec<f32> {
-    (0..length).map(|i| noise(rank, i) as f32 * 2f32.powi((i % 40) as i32 - (rank * 9) as i32)).collect()
+    (0..length)
+        .map(|i| noise(rank, i) as f32 * 2f32.powi((i % 40) as i32 - (rank * 9) as i32))
+        .collect()
 }
 
 fn votes(rank: usize, length: usize) -> Vec<i32> {
@@ -147,7 +152,13 @@ impl Processes {
         let port = free_port();
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("parallel-{scenario}-{port}"));
         std::fs::create_dir_all(&directory).unwrap();
-        Self { scenario, size, port, directory, running: Vec::new() }
+        Self {
+            scenario,
+            size,
+            port,
+            directory,
+            running: Vec::new(),
+        }
     }
 
     /// All ranks.
@@ -159,8 +170,16 @@ impl Processes {
 
     fn start(&mut self, rank: usize) {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(self.args()).stdout(Stdio::null()).stderr(Stdio::null()).env("MASTER_ADDR", "127.0.0.1");
-        for (name, value) in [("RANK", rank), ("WORLD_SIZE", self.size), ("MASTER_PORT", self.port.into())] {
+        command
+            .args(self.args())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .env("MASTER_ADDR", "127.0.0.1");
+        for (name, value) in [
+            ("RANK", rank),
+            ("WORLD_SIZE", self.size),
+            ("MASTER_PORT", self.port.into()),
+        ] {
             command.env(name, value.to_string());
         }
         self.running.push((rank, command.spawn().unwrap()));
@@ -168,7 +187,16 @@ impl Processes {
 
     fn args(&self) -> Vec<String> {
         let directory = self.directory.to_str().unwrap();
-        ["--ignored", "--exact", "--nocapture", "worker", self.scenario, directory].map(str::to_string).to_vec()
+        [
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "worker",
+            self.scenario,
+            directory,
+        ]
+        .map(str::to_string)
+        .to_vec()
     }
 
     /// Returns when all ranks have met.
@@ -181,8 +209,20 @@ impl Processes {
     }
 
     fn signal(&self, rank: usize, signal: &str) {
-        let id = self.running.iter().find(|(running, _)| *running == rank).unwrap().1.id();
-        assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
+        let id = self
+            .running
+            .iter()
+            .find(|(running, _)| *running == rank)
+            .unwrap()
+            .1
+            .id();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// How every process ended.
@@ -212,7 +252,11 @@ impl Processes {
     /// Whether these ranks and no others ended with an error that holds all of these words.
     fn fail(&mut self, ranks: &[usize], words: &[&str]) {
         for (rank, status) in self.ended() {
-            assert_eq!(status.code() == Some(FAILED), ranks.contains(&rank), "rank {rank}: {status}");
+            assert_eq!(
+                status.code() == Some(FAILED),
+                ranks.contains(&rank),
+                "rank {rank}: {status}"
+            );
             if ranks.contains(&rank) {
                 let error = self.error(rank);
                 println!("{error}");
@@ -263,12 +307,16 @@ fn sums(size: usize) {
     for length in LENGTHS {
         let mut sum = floats(0, length);
         for rank in 1..size {
-            sum.iter_mut().zip(floats(rank, length)).for_each(|(sum, value)| *sum += value);
+            sum.iter_mut()
+                .zip(floats(rank, length))
+                .for_each(|(sum, value)| *sum += value);
         }
         expected.extend(sum.iter().flat_map(|value| value.to_le_bytes()));
         let mut sum = votes(0, length);
         for rank in 1..size {
-            sum.iter_mut().zip(votes(rank, length)).for_each(|(sum, value)| *sum += value);
+            sum.iter_mut()
+                .zip(votes(rank, length))
+                .for_each(|(sum, value)| *sum += value);
         }
         expected.extend(sum.iter().flat_map(|value| value.to_le_bytes()));
         expected.extend((0..size).flat_map(|root| bytes(root, length)));
@@ -293,7 +341,10 @@ fn a_killed_process_stops_the_others_and_is_named() {
         processes.signal(killed, "-KILL");
         let others: Vec<usize> = (0..4).filter(|rank| *rank != killed).collect();
         processes.fail(&others, &[name, "ended without a word"]);
-        println!("all ended {} ms after rank {killed} was killed", start.elapsed().as_millis());
+        println!(
+            "all ended {} ms after rank {killed} was killed",
+            start.elapsed().as_millis()
+        );
     }
 }
 
@@ -314,7 +365,10 @@ fn a_process_that_hangs_is_named() {
     let mut processes = Processes::all("stall", 3);
     processes.met();
     let hangs = processes.running.remove(1);
-    processes.fail(&[0, 2], &["rank 1 failed", "waited for it", "operation 2 while it has begun 1"]);
+    processes.fail(
+        &[0, 2],
+        &["rank 1 failed", "waited for it", "operation 2 while it has begun 1"],
+    );
     processes.running = vec![hangs];
 }
 
@@ -323,7 +377,11 @@ fn another_configuration_is_refused_everywhere() {
     let mut processes = Processes::all("config", 4);
     processes.fail(&[0, 1, 2, 3], &["configuration"]);
     assert!(processes.error(2).contains("refuses"), "{}", processes.error(2));
-    assert!(processes.error(0).contains("rank 2 cannot join"), "{}", processes.error(0));
+    assert!(
+        processes.error(0).contains("rank 2 cannot join"),
+        "{}",
+        processes.error(0)
+    );
 }
 
 #[test]
@@ -392,7 +450,12 @@ fn strangers_on_the_port_are_turned_away() {
         }
     };
     let _silent = connect();
-    for said in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"halfpi\x01\xff\xff", &[0; 100], b"halfpi\x01\x02\x00{}"] {
+    for said in [
+        b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+        b"halfpi\x01\xff\xff",
+        &[0; 100],
+        b"halfpi\x01\x02\x00{}",
+    ] {
         let mut stream = connect();
         stream.write_all(said).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -407,7 +470,10 @@ fn strangers_on_the_port_are_turned_away() {
     let mut answer = String::new();
     let mut frame = [0; 9];
     stream.read_exact(&mut frame).unwrap();
-    stream.take(u16::from_le_bytes([frame[7], frame[8]]).into()).read_to_string(&mut answer).unwrap();
+    stream
+        .take(u16::from_le_bytes([frame[7], frame[8]]).into())
+        .read_to_string(&mut answer)
+        .unwrap();
     assert!(answer.contains("Refused") && answer.contains("another"), "{answer}");
 
     processes.start(1);
@@ -421,9 +487,14 @@ fn a_local_world_needs_no_launcher() {
 
     let processes = Processes::new("abort", 4);
     match spawn_local(4, std::env::current_exe().unwrap(), processes.args()) {
-        Err(ParallelError::Local { code, message, rank, .. }) => {
+        Err(ParallelError::Local {
+            code, message, rank, ..
+        }) => {
             assert_eq!(code, FAILED);
-            assert!(rank == 0 || message.contains("rank 3 failed: the loss is NaN"), "{message}");
+            assert!(
+                rank == 0 || message.contains("rank 3 failed: the loss is NaN"),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -440,6 +511,15 @@ fn a_world_of_one_and_a_world_without_a_place_to_meet() {
     assert_eq!((values, one.rank(), one.world_size()), ([1.5], 0, 1));
     assert_eq!(one.all_gather(b"me").unwrap(), [b"me"]);
     assert!(matches!(one.broadcast(&mut [], 1), Err(ParallelError::Argument { .. })));
-    let lost = World { size: 2, ..World::alone() };
-    assert!(matches!(Tcp::connect(&lost, &options), Err(ParallelError::MissingVariable { name: "MASTER_ADDR", .. })));
+    let lost = World {
+        size: 2,
+        ..World::alone()
+    };
+    assert!(matches!(
+        Tcp::connect(&lost, &options),
+        Err(ParallelError::MissingVariable {
+            name: "MASTER_ADDR",
+            ..
+        })
+    ));
 }

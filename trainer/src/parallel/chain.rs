@@ -56,13 +56,23 @@ impl Step {
     fn decode(bytes: &[u8; STEP]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let root = u32::from_le_bytes(std::array::from_fn(|i| bytes[16 + i]));
-        Self { number: word(0), length: word(8), root, operation: bytes[20] }
+        Self {
+            number: word(0),
+            length: word(8),
+            root,
+            operation: bytes[20],
+        }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, operation, root, length } = self;
+        let Self {
+            number,
+            operation,
+            root,
+            length,
+        } = self;
         write!(f, "operation {number}, ")?;
         match *operation {
             SUM_F32 => write!(f, "a sum of {length} floats"),
@@ -160,7 +170,15 @@ impl Link {
         let mut bytes = [0; STEP];
         self.receive(&mut bytes)?;
         let theirs = Step::decode(&bytes);
-        if theirs == ours { Ok(()) } else { Err(ChainError::OutOfStep { rank: self.rank, theirs, ours }) }
+        if theirs == ours {
+            Ok(())
+        } else {
+            Err(ChainError::OutOfStep {
+                rank: self.rank,
+                theirs,
+                ours,
+            })
+        }
     }
 }
 
@@ -185,7 +203,14 @@ impl Chain {
     ) -> Self {
         let below = below.map(|stream| Link { rank: rank - 1, stream });
         let above = above.map(|stream| Link { rank: rank + 1, stream });
-        Self { rank, size, below, above, bytes: Vec::new(), shared }
+        Self {
+            rank,
+            size,
+            below,
+            above,
+            bytes: Vec::new(),
+            shared,
+        }
     }
 
     /// How many chunks may be on their way up and down: one for each link of the way and its two ends.
@@ -196,7 +221,12 @@ impl Chain {
     /// The next operation.
     fn step(&self, operation: u8, root: usize, length: usize) -> Step {
         let number = self.shared.begun.load(Relaxed);
-        Step { number, operation, root: root as u32, length: length as u64 }
+        Step {
+            number,
+            operation,
+            root: root as u32,
+            length: length as u64,
+        }
     }
 
     /// Replaces every element by its sum over the ranks.
@@ -223,7 +253,17 @@ impl Chain {
 
     /// Returns when all ranks have come.
     pub(crate) fn barrier(&mut self) -> Result<(), ChainError> {
-        let step = self.step(BARRIER, 0, 0);
+        self.meet(self.step(BARRIER, 0, 0))
+    }
+
+    /// Returns when all ranks have come to the same sum, which is then made elsewhere.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn agree<T: Element>(&mut self, length: usize) -> Result<(), ChainError> {
+        self.meet(self.step(T::SUM, 0, length))
+    }
+
+    /// Returns when all ranks have come to this operation.
+    fn meet(&mut self, step: Step) -> Result<(), ChainError> {
         self.climb(step)?;
         self.descend(step)
     }
@@ -283,8 +323,13 @@ impl Chain {
                 overflowed |= own.overflowed(climbed);
             }
             if overflowed {
-                let at = own.iter().zip(climbed).position(|(sum, climbed)| sum.overflowed(T::from_le(*climbed)));
-                return Err(ChainError::Overflow { index: start + at.unwrap_or(0) });
+                let at = own
+                    .iter()
+                    .zip(climbed)
+                    .position(|(sum, climbed)| sum.overflowed(T::from_le(*climbed)));
+                return Err(ChainError::Overflow {
+                    index: start + at.unwrap_or(0),
+                });
             }
         }
         self.shared.chunks.fetch_add(1, Relaxed);

@@ -86,7 +86,11 @@ pub trait Collective: Send {
     /// Those of [`broadcast`](Self::broadcast); [`ParallelError::Argument`] for more than [`MAX_GATHER`] bytes.
     fn all_gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, ParallelError> {
         if own.len() > MAX_GATHER {
-            let error = ParallelError::Argument { what: "length", value: own.len(), limit: MAX_GATHER + 1 };
+            let error = ParallelError::Argument {
+                what: "length",
+                value: own.len(),
+                limit: MAX_GATHER + 1,
+            };
             self.abort(&error.to_string());
             return Err(error);
         }
@@ -97,7 +101,11 @@ pub trait Collective: Send {
         for (root, length) in lengths.into_iter().enumerate() {
             // Another rank's word, so bounded once more.
             let length = usize::try_from(length).unwrap_or(usize::MAX).min(MAX_GATHER);
-            let mut bytes = if root == self.rank() { own.to_vec() } else { vec![0; length] };
+            let mut bytes = if root == self.rank() {
+                own.to_vec()
+            } else {
+                vec![0; length]
+            };
             self.broadcast(&mut bytes, root)?;
             gathered.push(bytes);
         }
@@ -107,5 +115,13 @@ pub trait Collective: Send {
 
 /// An error if there is no rank `root` in a world of `size`.
 pub(crate) fn check_root(root: usize, size: usize) -> Result<(), ParallelError> {
-    if root < size { Ok(()) } else { Err(ParallelError::Argument { what: "root", value: root, limit: size }) }
+    if root < size {
+        Ok(())
+    } else {
+        Err(ParallelError::Argument {
+            what: "root",
+            value: root,
+            limit: size,
+        })
+    }
 }

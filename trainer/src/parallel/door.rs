@@ -39,14 +39,15 @@ impl Door {
             Some(address) => TcpListener::bind((address, port))?,
             None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
                 // A system without IPv6.
-                Err(error) if error.kind() != ErrorKind::AddrInUse => {
-                    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?
-                }
+                Err(error) if error.kind() != ErrorKind::AddrInUse => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?,
                 bound => bound?,
             },
         };
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, waiting: Vec::new() })
+        Ok(Self {
+            listener,
+            waiting: Vec::new(),
+        })
     }
 
     /// The port on which this listens.
@@ -58,10 +59,18 @@ impl Door {
     pub(crate) fn poll(&mut self) -> Option<Guest<Message>> {
         while self.waiting.len() < MAX_WAITING {
             // An error here is one of a connection that is gone again, or passes.
-            let Ok((stream, from)) = self.listener.accept() else { break };
+            let Ok((stream, from)) = self.listener.accept() else {
+                break;
+            };
             if stream.set_nonblocking(true).is_ok() && stream.set_nodelay(true).is_ok() {
                 let since = Instant::now();
-                self.waiting.push(Guest { stream, reader: FrameReader::new(), from, said: (), since });
+                self.waiting.push(Guest {
+                    stream,
+                    reader: FrameReader::new(),
+                    from,
+                    said: (),
+                    since,
+                });
             }
         }
         let mut next = 0;
@@ -69,8 +78,20 @@ impl Door {
             match guest.reader.poll(&guest.stream) {
                 Ok(None) if guest.since.elapsed() < PATIENCE => next += 1,
                 Ok(Some(said)) => {
-                    let Guest { stream, reader, from, since, .. } = self.waiting.swap_remove(next);
-                    return Some(Guest { stream, reader, from, said, since });
+                    let Guest {
+                        stream,
+                        reader,
+                        from,
+                        since,
+                        ..
+                    } = self.waiting.swap_remove(next);
+                    return Some(Guest {
+                        stream,
+                        reader,
+                        from,
+                        said,
+                        since,
+                    });
                 }
                 Err(WireError::Version(theirs)) => {
                     let reason = format!("it speaks version {theirs} of the protocol, rank 0 version {VERSION}");

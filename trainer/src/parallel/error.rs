@@ -85,7 +85,9 @@ pub enum ParallelError {
         reason: String,
     },
     /// Two ranks are not doing the same thing.
-    #[error("rank {rank} does {theirs}, while this process (rank {own_rank}) does {ours}: the ranks took different paths")]
+    #[error(
+        "rank {rank} does {theirs}, while this process (rank {own_rank}) does {ours}: the ranks took different paths"
+    )]
     OutOfStep {
         /// The other rank.
         rank: usize,
@@ -153,7 +155,11 @@ pub enum ParallelError {
 impl ParallelError {
     /// The ranks that never came.
     pub(crate) fn missing(missing: Vec<usize>, size: usize, waited: Duration) -> Self {
-        Self::Missing { missing, size, seconds: waited.as_secs() }
+        Self::Missing {
+            missing,
+            size,
+            seconds: waited.as_secs(),
+        }
     }
 }
 

@@ -37,15 +37,27 @@ pub fn spawn_local<S: AsRef<OsStr>>(
     let args: Vec<S> = args.into_iter().collect();
     if processes == 0 {
         let problem = "a world has at least one process".to_string();
-        return Err(ParallelError::Variable { name: "WORLD_SIZE", value: "0".to_string(), problem });
+        return Err(ParallelError::Variable {
+            name: "WORLD_SIZE",
+            value: "0".to_string(),
+            problem,
+        });
     }
-    let port = free_port().map_err(|source| ParallelError::System { action: "find a free port", source })?;
+    let port = free_port().map_err(|source| ParallelError::System {
+        action: "find a free port",
+        source,
+    })?;
     let job = format!("local-{}-{port}", std::process::id());
     let threads = (std::thread::available_parallelism().map_or(1, usize::from) / processes).max(1);
-    let mut world = LocalWorld { ranks: Vec::with_capacity(processes) };
+    let mut world = LocalWorld {
+        ranks: Vec::with_capacity(processes),
+    };
     for rank in 0..processes {
         let mut command = Command::new(program);
-        command.args(&args).env_remove("HALFPI_MASTER_PORT").env_remove("TORCHELASTIC_USE_AGENT_STORE");
+        command
+            .args(&args)
+            .env_remove("HALFPI_MASTER_PORT")
+            .env_remove("TORCHELASTIC_USE_AGENT_STORE");
         for (name, value) in [
             ("RANK", rank),
             ("LOCAL_RANK", rank),
@@ -60,14 +72,25 @@ pub fn spawn_local<S: AsRef<OsStr>>(
             command.env("RAYON_NUM_THREADS", threads.to_string());
         }
         if rank > 0 {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
         }
         let spawned = command.spawn();
-        let mut process = spawned.map_err(|source| {
-            ParallelError::Spawn { program: program.to_string_lossy().into_owned(), source }
+        let mut process = spawned.map_err(|source| ParallelError::Spawn {
+            program: program.to_string_lossy().into_owned(),
+            source,
         })?;
-        let echo = process.stderr.take().map(|stderr| std::thread::spawn(move || echo(rank, stderr)));
-        world.ranks.push(LocalRank { process, ended: None, echo });
+        let echo = process
+            .stderr
+            .take()
+            .map(|stderr| std::thread::spawn(move || echo(rank, stderr)));
+        world.ranks.push(LocalRank {
+            process,
+            ended: None,
+            echo,
+        });
     }
     world.wait()
 }
@@ -102,9 +125,17 @@ impl LocalWorld {
     fn wait(&mut self) -> Result<(), ParallelError> {
         let mut failed: Option<(usize, ExitStatus, Instant)> = None;
         loop {
-            for (rank, process) in self.ranks.iter_mut().enumerate().filter(|(_, process)| process.ended.is_none()) {
+            for (rank, process) in self
+                .ranks
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, process)| process.ended.is_none())
+            {
                 let status = process.process.try_wait();
-                process.ended = status.map_err(|source| ParallelError::System { action: "wait for a process", source })?;
+                process.ended = status.map_err(|source| ParallelError::System {
+                    action: "wait for a process",
+                    source,
+                })?;
                 if let Some(status) = process.ended
                     && !status.success()
                     && failed.is_none()
@@ -118,7 +149,12 @@ impl LocalWorld {
                     let echo = self.ranks[rank].echo.take().map(JoinHandle::join);
                     let message = echo.and_then(Result::ok).unwrap_or_default();
                     let code = code(status);
-                    return Err(ParallelError::Local { rank, status: status.to_string(), code, message });
+                    return Err(ParallelError::Local {
+                        rank,
+                        status: status.to_string(),
+                        code,
+                        message,
+                    });
                 }
                 None if ended => return Ok(()),
                 _ => std::thread::sleep(POLL),

@@ -28,6 +28,8 @@ mod door;
 mod error;
 mod launch;
 mod monitor;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod rendezvous;
 mod single;
 mod tcp;
@@ -37,6 +39,8 @@ mod world;
 pub use collective::{Collective, MAX_GATHER};
 pub use error::ParallelError;
 pub use launch::spawn_local;
+#[cfg(feature = "cuda")]
+pub use nccl::Nccl;
 pub use rendezvous::Options;
 pub use single::Single;
 pub use tcp::Tcp;
@@ -48,5 +52,9 @@ pub use world::{Launcher, Master, World};
 ///
 /// Those of [`Tcp::connect`].
 pub fn connect(world: &World, options: &Options) -> Result<Box<dyn Collective>, ParallelError> {
-    Ok(if world.size == 1 { Box::new(Single) } else { Box::new(Tcp::connect(world, options)?) })
+    Ok(if world.size == 1 {
+        Box::new(Single)
+    } else {
+        Box::new(Tcp::connect(world, options)?)
+    })
 }

@@ -71,8 +71,15 @@ impl Shared {
         let unknown = |state: &mut State| state.failure.is_none() && !state.left.contains(&rank);
         let waited = self.changed.wait_timeout_while(self.lock(), patience, unknown);
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let reason = if state.left.contains(&rank) { "it ended while others still needed it" } else { guess };
-        let guess = Failure { rank, reason: reason.to_string() };
+        let reason = if state.left.contains(&rank) {
+            "it ended while others still needed it"
+        } else {
+            guess
+        };
+        let guess = Failure {
+            rank,
+            reason: reason.to_string(),
+        };
         let known = state.failure.clone();
         drop(state);
         known.unwrap_or_else(|| {
@@ -104,7 +111,11 @@ impl Shared {
     }
 
     fn progress(&self) -> Progress {
-        Progress { begun: self.begun.load(Relaxed), ended: self.ended.load(Relaxed), chunks: self.chunks.load(Relaxed) }
+        Progress {
+            begun: self.begun.load(Relaxed),
+            ended: self.ended.load(Relaxed),
+            chunks: self.chunks.load(Relaxed),
+        }
     }
 }
 
@@ -141,7 +152,13 @@ impl Monitor {
         options: &Options,
     ) -> Self {
         let heard = Instant::now();
-        let watch = |line| Watched { line, heard, progress: Progress::default(), left: false, gone: false };
+        let watch = |line| Watched {
+            line,
+            heard,
+            progress: Progress::default(),
+            left: false,
+            gone: false,
+        };
         Self {
             shared,
             rank,
@@ -182,7 +199,12 @@ impl Monitor {
         if state.closing || state.untold {
             return state.closing;
         }
-        self.shared.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0.closing
+        self.shared
+            .changed
+            .wait_timeout(state, TICK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .closing
     }
 
     /// Counts all silences from now.
@@ -223,7 +245,10 @@ impl Monitor {
                                 }
                                 error => error.to_string(),
                             };
-                            self.shared.fail(Failure { rank: watched.line.rank, reason });
+                            self.shared.fail(Failure {
+                                rank: watched.line.rank,
+                                reason,
+                            });
                         }
                     }
                 }
@@ -232,7 +257,9 @@ impl Monitor {
         if self.rank == 0 {
             // Bad news first: whoever has failed says goodbye next.
             self.pass_on();
-            goodbyes.into_iter().for_each(|rank| self.tell(&Message::Goodbye { rank }));
+            goodbyes
+                .into_iter()
+                .for_each(|rank| self.tell(&Message::Goodbye { rank }));
         }
     }
 
@@ -242,7 +269,10 @@ impl Monitor {
             if !watched.left && !watched.gone && watched.heard.elapsed() > self.silence_timeout {
                 let seconds = watched.heard.elapsed().as_secs();
                 let reason = format!("nothing was heard from it for {seconds} s: its machine or the network is down");
-                self.shared.fail(Failure { rank: watched.line.rank, reason });
+                self.shared.fail(Failure {
+                    rank: watched.line.rank,
+                    reason,
+                });
             }
         }
         if self.rank == 0 {
@@ -269,7 +299,10 @@ impl Monitor {
             state.failure.clone()
         };
         if let Some(Failure { rank, reason }) = failure {
-            self.tell(&Message::Failed { rank, reason: shorten(&reason) });
+            self.tell(&Message::Failed {
+                rank,
+                reason: shorten(&reason),
+            });
             for link in &self.links {
                 let _ = link.shutdown(Shutdown::Both);
             }
@@ -296,7 +329,10 @@ fn stalled(progress: &[Progress], since: Duration) -> Option<Failure> {
         return Some(Failure { rank, reason });
     }
     let rank = progress.iter().position(|progress| progress.ended < last)?;
-    Some(Failure { rank, reason: format!("collective operation {last} has not moved for {seconds} s") })
+    Some(Failure {
+        rank,
+        reason: format!("collective operation {last} has not moved for {seconds} s"),
+    })
 }
 
 #[cfg(test)]
@@ -305,12 +341,20 @@ mod tests {
 
     #[test]
     fn the_slowest_rank_is_blamed() {
-        let progress = |begun, ended| Progress { begun, ended, chunks: 0 };
+        let progress = |begun, ended| Progress {
+            begun,
+            ended,
+            chunks: 0,
+        };
         let since = Duration::from_secs(7);
         assert_eq!(stalled(&[progress(3, 3), progress(3, 3)], since), None, "all compute");
         let failure = stalled(&[progress(4, 3), progress(3, 3), progress(4, 3)], since).unwrap();
         assert_eq!(failure.rank, 1);
-        assert!(failure.reason.contains("7 s") && failure.reason.contains("operation 4"), "{}", failure.reason);
+        assert!(
+            failure.reason.contains("7 s") && failure.reason.contains("operation 4"),
+            "{}",
+            failure.reason
+        );
         assert_eq!(stalled(&[progress(4, 4), progress(4, 3)], since).unwrap().rank, 1);
     }
 }

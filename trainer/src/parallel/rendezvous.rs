@@ -44,7 +44,10 @@ impl Options {
     /// is refused.
     pub fn new(config: &[u8]) -> Self {
         Self {
-            config: Sha256::digest(config).iter().map(|byte| format!("{byte:02x}")).collect(),
+            config: Sha256::digest(config)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             join_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(600),
             silence_timeout: Duration::from_secs(30),
@@ -71,15 +74,18 @@ pub(crate) struct Meeting {
 
 /// Meets the other ranks of `world`, which has more than one.
 pub(crate) fn meet(world: &World, master: &Master, options: &Options) -> Result<Meeting, ParallelError> {
-    if world.rank == 0 { host(world, master, options) } else { join(world, master, options) }
+    if world.rank == 0 {
+        host(world, master, options)
+    } else {
+        join(world, master, options)
+    }
 }
 
 /// Rank 0's part.
 fn host(world: &World, master: &Master, options: &Options) -> Result<Meeting, ParallelError> {
     let start = Instant::now();
     let address = address(master);
-    let mut door =
-        Door::open(&master.host, master.port).map_err(|source| ParallelError::Listen { address, source })?;
+    let mut door = Door::open(&master.host, master.port).map_err(|source| ParallelError::Listen { address, source })?;
     let mut guests: BTreeMap<usize, (Line, SocketAddr)> = BTreeMap::new();
     while guests.len() + 1 < world.size {
         if start.elapsed() > options.join_timeout {
@@ -87,7 +93,14 @@ fn host(world: &World, master: &Master, options: &Options) -> Result<Meeting, Pa
             let error = ParallelError::missing(missing, world.size, options.join_timeout);
             return Err(give_up(guests.into_values().map(|(line, _)| line), 0, error));
         }
-        let Some(Guest { stream, reader, from, said, .. }) = door.poll() else {
+        let Some(Guest {
+            stream,
+            reader,
+            from,
+            said,
+            ..
+        }) = door.poll()
+        else {
             // One that went away again may have been started anew, so its place is free.
             guests.retain(|_, (line, _)| line.news().is_ok());
             std::thread::sleep(POLL);
@@ -124,12 +137,20 @@ fn host(world: &World, master: &Master, options: &Options) -> Result<Meeting, Pa
     let mut lines = Vec::with_capacity(guests.len());
     for (line, listens) in guests.into_values() {
         // One that is gone by now is found out below.
-        let _ = Message::Welcome { session, below: below.to_string() }.send(&line.stream);
+        let _ = Message::Welcome {
+            session,
+            below: below.to_string(),
+        }
+        .send(&line.stream);
         below = listens;
         lines.push(line);
     }
     match link_above(&mut door, 0, session, &mut lines) {
-        Ok(above) => Ok(Meeting { lines, below: None, above: Some(above) }),
+        Ok(above) => Ok(Meeting {
+            lines,
+            below: None,
+            above: Some(above),
+        }),
         Err(error) => Err(give_up(lines.into_iter(), 1, error)),
     }
 }
@@ -147,8 +168,14 @@ fn join(world: &World, master: &Master, options: &Options) -> Result<Meeting, Pa
         config: options.config.clone(),
         port: door.port().map_err(system("see where this process listens"))?,
     };
-    stream.set_nonblocking(true).map_err(system("make a connection non-blocking"))?;
-    let mut line = Line { rank: 0, stream, reader: FrameReader::new() };
+    stream
+        .set_nonblocking(true)
+        .map_err(system("make a connection non-blocking"))?;
+    let mut line = Line {
+        rank: 0,
+        stream,
+        reader: FrameReader::new(),
+    };
     let _ = Message::Hello(hello).send(&line.stream);
 
     // Rank 0 gives up first, unless it hangs.
@@ -157,11 +184,18 @@ fn join(world: &World, master: &Master, options: &Options) -> Result<Meeting, Pa
         match line.news()? {
             Some(Message::Welcome { session, below }) => break (session, below),
             Some(Message::Refused(reason)) => {
-                return Err(ParallelError::Refused { address: found.to_string(), rank: world.rank, reason });
+                return Err(ParallelError::Refused {
+                    address: found.to_string(),
+                    rank: world.rank,
+                    reason,
+                });
             }
             Some(_) => {}
             None if start.elapsed() > options.join_timeout + LINK => {
-                let reason = format!("it did not say within {} s that all are there", start.elapsed().as_secs());
+                let reason = format!(
+                    "it did not say within {} s that all are there",
+                    start.elapsed().as_secs()
+                );
                 return Err(ParallelError::RankFailed { rank: 0, reason });
             }
             None => std::thread::sleep(POLL),
@@ -170,11 +204,19 @@ fn join(world: &World, master: &Master, options: &Options) -> Result<Meeting, Pa
     let lines = std::slice::from_mut(&mut line);
     let linked = link_below(world.rank, &below, found, session, lines).and_then(|below| {
         let last = world.rank + 1 == world.size;
-        let above = if last { None } else { Some(link_above(&mut door, world.rank, session, lines)?) };
+        let above = if last {
+            None
+        } else {
+            Some(link_above(&mut door, world.rank, session, lines)?)
+        };
         Ok((below, above))
     });
     match linked {
-        Ok((below, above)) => Ok(Meeting { lines: vec![line], below: Some(below), above }),
+        Ok((below, above)) => Ok(Meeting {
+            lines: vec![line],
+            below: Some(below),
+            above,
+        }),
         Err(error) => Err(give_up(std::iter::once(line), world.rank, error)),
     }
 }
@@ -184,7 +226,11 @@ fn turn_away(door: &mut Door, mut late: usize, error: &ParallelError) {
     let start = Instant::now();
     while late > 0 && start.elapsed() < LINGER {
         match door.poll() {
-            Some(Guest { stream, said: Message::Hello(_), .. }) => {
+            Some(Guest {
+                stream,
+                said: Message::Hello(_),
+                ..
+            }) => {
                 let _ = Message::Refused(shorten(&error.to_string())).send(&stream);
                 late -= 1;
             }
@@ -208,13 +254,21 @@ fn judge(hello: &Hello, world: &World, options: &Options) -> Verdict {
     if hello.job != job {
         Verdict::Stranger(format!("it belongs to job {:?}, rank 0 to job {job:?}", hello.job))
     } else if hello.size != size {
-        Verdict::Misfit(format!("it believes in a world of {}, rank 0 in one of {size}", hello.size))
+        Verdict::Misfit(format!(
+            "it believes in a world of {}, rank 0 in one of {size}",
+            hello.size
+        ))
     } else if hello.rank == 0 || hello.rank >= size {
-        Verdict::Stranger(format!("a world of {size} has no place for another rank {}", hello.rank))
+        Verdict::Stranger(format!(
+            "a world of {size} has no place for another rank {}",
+            hello.rank
+        ))
     } else if hello.config != options.config {
         let short = |config: &str| config.chars().take(12).collect::<String>();
         let (theirs, ours) = (short(&hello.config), short(&options.config));
-        Verdict::Misfit(format!("its configuration (checksum {theirs}…) is not that of rank 0 ({ours}…)"))
+        Verdict::Misfit(format!(
+            "its configuration (checksum {theirs}…) is not that of rank 0 ({ours}…)"
+        ))
     } else {
         Verdict::Join
     }
@@ -229,7 +283,10 @@ impl Line {
             Ok(message) => return Ok(message),
             Err(error) => error.to_string(),
         };
-        Err(ParallelError::RankFailed { rank: self.rank, reason })
+        Err(ParallelError::RankFailed {
+            rank: self.rank,
+            reason,
+        })
     }
 }
 
@@ -253,7 +310,10 @@ fn give_up(lines: impl Iterator<Item = Line>, rank: usize, error: ParallelError)
         ParallelError::Missing { missing, .. } => (missing.first().copied().unwrap_or(rank), error.to_string()),
         _ => (rank, error.to_string()),
     };
-    let failed = Message::Failed { rank, reason: shorten(&reason) };
+    let failed = Message::Failed {
+        rank,
+        reason: shorten(&reason),
+    };
     for line in lines {
         let _ = failed.send(&line.stream);
     }
@@ -292,7 +352,9 @@ fn link_above(door: &mut Door, rank: usize, session: u64, lines: &mut [Line]) ->
             Some(guest) if guest.said == (Message::Link { session, rank: above }) => {
                 let blocking = guest.stream.set_nonblocking(false);
                 let action = "make a connection blocking";
-                return blocking.map(|()| guest.stream).map_err(|source| ParallelError::System { action, source });
+                return blocking
+                    .map(|()| guest.stream)
+                    .map_err(|source| ParallelError::System { action, source });
             }
             Some(_) => {}
             None => {
@@ -316,7 +378,12 @@ fn find(rank: usize, address: &str, patience: Duration, lines: &mut [Line]) -> R
         };
         if start.elapsed() > patience {
             let (address, seconds) = (address.to_string(), patience.as_secs());
-            return Err(ParallelError::Unreachable { rank, address, seconds, source });
+            return Err(ParallelError::Unreachable {
+                rank,
+                address,
+                seconds,
+                source,
+            });
         }
         heed(lines)?;
         std::thread::sleep(Duration::from_millis(100));
@@ -347,5 +414,9 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 /// As it is looked up and shown: `host:port`, IPv6 in brackets.
 fn address(master: &Master) -> String {
     let Master { host, port } = master;
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }

@@ -1,5 +1,7 @@
 //! A world over TCP.
 
+#[cfg(feature = "cuda")]
+use super::chain::Element;
 use super::chain::{Chain, ChainError};
 use super::collective::check_root;
 use super::monitor::{Failure, Monitor, Shared};
@@ -42,13 +44,25 @@ impl Tcp {
         let shared = Arc::new(Shared::default());
         let Meeting { lines, below, above } = meet(world, master, options)?;
         let system = |action| move |source| ParallelError::System { action, source };
-        let links = below.iter().chain(&above).map(|link| link.try_clone()).collect::<Result<_, _>>();
+        let links = below
+            .iter()
+            .chain(&above)
+            .map(|link| link.try_clone())
+            .collect::<Result<_, _>>();
         let links = links.map_err(system("duplicate a connection"))?;
         let monitor = Monitor::new(Arc::clone(&shared), world.rank, lines, links, options);
-        let monitor = std::thread::Builder::new().name("parallel-monitor".to_string()).spawn(|| monitor.run());
+        let monitor = std::thread::Builder::new()
+            .name("parallel-monitor".to_string())
+            .spawn(|| monitor.run());
         let monitor = Some(monitor.map_err(system("start a thread"))?);
         let chain = Chain::new(world.rank, world.size, below, above, Arc::clone(&shared));
-        Ok(Self { rank: world.rank, size: world.size, chain, shared, monitor })
+        Ok(Self {
+            rank: world.rank,
+            size: world.size,
+            chain,
+            shared,
+            monitor,
+        })
     }
 
     /// Does one operation, and finds out whose fault it is if it fails.
@@ -58,6 +72,12 @@ impl Tcp {
         let done = work(&mut self.chain);
         self.shared.ended.fetch_add(1, Relaxed);
         done.map_err(|error| self.blame(error))
+    }
+
+    /// Returns when all ranks have come to the same sum, which is then made elsewhere.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn agree<T: Element>(&mut self, length: usize) -> Result<(), ParallelError> {
+        self.together(|chain| chain.agree::<T>(length))
     }
 
     /// Ends the job for an error of the chain.
@@ -73,11 +93,19 @@ impl Tcp {
                 let (theirs, ours) = (theirs.to_string(), ours.to_string());
                 let reason = format!("it does {theirs}, while rank {own_rank} does {ours}");
                 self.shared.fail(Failure { rank, reason });
-                ParallelError::OutOfStep { rank, theirs, own_rank, ours }
+                ParallelError::OutOfStep {
+                    rank,
+                    theirs,
+                    own_rank,
+                    ours,
+                }
             }
             ChainError::Overflow { index } => {
                 let error = ParallelError::Overflow { index, rank: own_rank };
-                self.shared.fail(Failure { rank: own_rank, reason: error.to_string() });
+                self.shared.fail(Failure {
+                    rank: own_rank,
+                    reason: error.to_string(),
+                });
                 error
             }
         }
@@ -115,7 +143,10 @@ impl Collective for Tcp {
     }
 
     fn abort(&mut self, reason: &str) {
-        self.shared.fail(Failure { rank: self.rank, reason: reason.to_string() });
+        self.shared.fail(Failure {
+            rank: self.rank,
+            reason: reason.to_string(),
+        });
     }
 }
 

@@ -101,7 +101,10 @@ impl Message {
 
 /// `text`, cut to what fits in a frame.
 pub(crate) fn shorten(text: &str) -> String {
-    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let end = (0..=MAX_TEXT.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
     text[..end].to_string()
 }
 
@@ -112,7 +115,9 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new() -> Self {
-        Self { bytes: Vec::with_capacity(HEADER) }
+        Self {
+            bytes: Vec::with_capacity(HEADER),
+        }
     }
 
     /// The next message; `None` if it has not all come yet (or within the connection's read timeout).
@@ -177,9 +182,19 @@ mod tests {
     #[test]
     fn frames_come_back_however_they_are_cut() {
         let messages = [
-            Message::Failed { rank: 3, reason: shorten(&"\u{1}é".repeat(2000)) },
-            Message::Beat(Progress { begun: 5, ended: 4, chunks: u64::MAX }),
-            Message::Welcome { session: u64::MAX, below: "[::1]:80".into() },
+            Message::Failed {
+                rank: 3,
+                reason: shorten(&"\u{1}é".repeat(2000)),
+            },
+            Message::Beat(Progress {
+                begun: 5,
+                ended: 4,
+                chunks: u64::MAX,
+            }),
+            Message::Welcome {
+                session: u64::MAX,
+                below: "[::1]:80".into(),
+            },
             Message::Goodbye { rank: 1 },
         ];
         let bytes: Vec<u8> = messages.iter().flat_map(Message::encode).collect();
@@ -199,7 +214,10 @@ mod tests {
         let poll = |bytes: &[u8]| FrameReader::new().poll(bytes);
         assert!(matches!(poll(b"GET / HTTP/1.1\r\n\r\n"), Err(WireError::Foreign)));
         assert!(matches!(poll(b"halfpi\x02"), Err(WireError::Version(2))));
-        assert!(matches!(poll(b"halfpi\x01\xff\xff"), Err(WireError::Foreign)), "a length that no frame has");
+        assert!(
+            matches!(poll(b"halfpi\x01\xff\xff"), Err(WireError::Foreign)),
+            "a length that no frame has"
+        );
         assert!(matches!(poll(b"halfpi\x01\x00\x00"), Err(WireError::Foreign)));
         assert!(matches!(poll(b"halfpi\x01\x02\x00{}"), Err(WireError::Foreign)));
         assert!(matches!(poll(b"halfp"), Err(WireError::Closed)));

@@ -101,24 +101,47 @@ impl World {
     /// Checks what all launchers must have got right.
     fn checked(self, names: &Names) -> Result<Self, ParallelError> {
         let outside = |name, value: usize, problem: String| {
-            Err(ParallelError::Variable { name, value: value.to_string(), problem })
+            Err(ParallelError::Variable {
+                name,
+                value: value.to_string(),
+                problem,
+            })
         };
         if self.size == 0 || self.size > MAX_SIZE {
             return outside(names.size, self.size, format!("a world has 1 to {MAX_SIZE} processes"));
         }
         if self.rank >= self.size {
-            return outside(names.rank, self.rank, format!("must be less than {}={}", names.size, self.size));
+            return outside(
+                names.rank,
+                self.rank,
+                format!("must be less than {}={}", names.size, self.size),
+            );
         }
         if self.local_size == 0 || self.local_size > self.size {
-            return outside(names.local_size, self.local_size, format!("must be 1 to {}={}", names.size, self.size));
+            return outside(
+                names.local_size,
+                self.local_size,
+                format!("must be 1 to {}={}", names.size, self.size),
+            );
         }
         // Where the launcher does not say how many are here, the number here has only the world above it.
-        let (name, limit) =
-            if self.local_size == 1 { (names.size, self.size) } else { (names.local_size, self.local_size) };
+        let (name, limit) = if self.local_size == 1 {
+            (names.size, self.size)
+        } else {
+            (names.local_size, self.local_size)
+        };
         if self.local_rank >= limit {
-            return outside(names.local_rank, self.local_rank, format!("must be less than {name}={limit}"));
+            return outside(
+                names.local_rank,
+                self.local_rank,
+                format!("must be less than {name}={limit}"),
+            );
         }
-        Ok(if self.size == 1 { Self { master: None, ..self } } else { self })
+        Ok(if self.size == 1 {
+            Self { master: None, ..self }
+        } else {
+            self
+        })
     }
 }
 
@@ -130,8 +153,12 @@ struct Names {
     local_size: &'static str,
 }
 
-const TORCH: Names =
-    Names { rank: "RANK", size: "WORLD_SIZE", local_rank: "LOCAL_RANK", local_size: "LOCAL_WORLD_SIZE" };
+const TORCH: Names = Names {
+    rank: "RANK",
+    size: "WORLD_SIZE",
+    local_rank: "LOCAL_RANK",
+    local_size: "LOCAL_WORLD_SIZE",
+};
 const SLURM: Names = Names {
     rank: "SLURM_PROCID",
     size: "SLURM_STEP_NUM_TASKS",
@@ -144,15 +171,21 @@ const OPEN_MPI: Names = Names {
     local_rank: "OMPI_COMM_WORLD_LOCAL_RANK",
     local_size: "OMPI_COMM_WORLD_LOCAL_SIZE",
 };
-const PMI: Names =
-    Names { rank: "PMI_RANK", size: "PMI_SIZE", local_rank: "MPI_LOCALRANKID", local_size: "MPI_LOCALNRANKS" };
+const PMI: Names = Names {
+    rank: "PMI_RANK",
+    size: "PMI_SIZE",
+    local_rank: "MPI_LOCALRANKID",
+    local_size: "MPI_LOCALNRANKS",
+};
 
 /// The environment. A variable that is set to nothing is not set.
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Variables<'_> {
     fn text(&self, name: &str) -> Option<String> {
-        (self.0)(name).map(|value| value.trim().to_string()).filter(|value| !value.is_empty())
+        (self.0)(name)
+            .map(|value| value.trim().to_string())
+            .filter(|value| !value.is_empty())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -172,8 +205,10 @@ impl Variables<'_> {
     }
 
     fn needed<T: FromStr>(&self, name: &'static str, beside: &str) -> Result<T, ParallelError> {
-        self.number(name)?
-            .ok_or_else(|| ParallelError::MissingVariable { name, because: format!("{beside} is set, which needs it") })
+        self.number(name)?.ok_or_else(|| ParallelError::MissingVariable {
+            name,
+            because: format!("{beside} is set, which needs it"),
+        })
     }
 
     /// The port that the user set, if any. torchrun itself keeps a store on `MASTER_PORT`, so it has its own name.
@@ -182,7 +217,11 @@ impl Variables<'_> {
             match self.number(name)? {
                 Some(0) => {
                     let problem = "all ranks must know the port, so it cannot be left to the system".to_string();
-                    return Err(ParallelError::Variable { name, value: "0".to_string(), problem });
+                    return Err(ParallelError::Variable {
+                        name,
+                        value: "0".to_string(),
+                        problem,
+                    });
                 }
                 Some(port) => return Ok(Some(port)),
                 None => {}
@@ -198,11 +237,16 @@ impl Variables<'_> {
         let mut master = None;
         if size > 1 {
             let because = || format!("{}={size} processes must find rank 0", TORCH.size);
-            let missing = |name| ParallelError::MissingVariable { name, because: because() };
+            let missing = |name| ParallelError::MissingVariable {
+                name,
+                because: because(),
+            };
             let host = self.text("MASTER_ADDR").ok_or_else(|| missing("MASTER_ADDR"))?;
             let mut port = self.port()?.ok_or_else(|| missing("MASTER_PORT"))?;
             // Then the port is taken already: torchrun's agent has its own store there.
-            let agent = self.text("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True");
+            let agent = self
+                .text("TORCHELASTIC_USE_AGENT_STORE")
+                .is_some_and(|value| value == "True");
             if agent && !self.has("HALFPI_MASTER_PORT") {
                 port = port.checked_add(1).unwrap_or(DEFAULT_PORT);
             }
@@ -210,7 +254,16 @@ impl Variables<'_> {
         }
         let local_rank = self.number(TORCH.local_rank)?.unwrap_or(0);
         let job = self.text("TORCHELASTIC_RUN_ID").unwrap_or_default();
-        World { rank, size, local_rank, local_size, master, job, launcher: Launcher::Torch }.checked(&TORCH)
+        World {
+            rank,
+            size,
+            local_rank,
+            local_size,
+            master,
+            job,
+            launcher: Launcher::Torch,
+        }
+        .checked(&TORCH)
     }
 
     fn slurm(&self) -> Result<World, ParallelError> {
@@ -224,7 +277,9 @@ impl Variables<'_> {
             None => {
                 let name = "SLURM_STEP_NODELIST";
                 let because = "rank 0 is on its first node, and MASTER_ADDR is not set either".to_string();
-                let nodes = self.text(name).ok_or(ParallelError::MissingVariable { name, because })?;
+                let nodes = self
+                    .text(name)
+                    .ok_or(ParallelError::MissingVariable { name, because })?;
                 first_node(&nodes).ok_or_else(|| ParallelError::Variable {
                     name,
                     value: nodes,
@@ -239,11 +294,23 @@ impl Variables<'_> {
         let local_size = if nodes == 1 { size } else { 1 };
         let master = Some(Master { host, port });
         let job = format!("slurm-{job}.{step}");
-        World { rank, size, local_rank, local_size, master, job, launcher: Launcher::Slurm }.checked(&SLURM)
+        World {
+            rank,
+            size,
+            local_rank,
+            local_size,
+            master,
+            job,
+            launcher: Launcher::Slurm,
+        }
+        .checked(&SLURM)
     }
 
     fn open_mpi(&self) -> Result<World, ParallelError> {
-        let job = self.text("PMIX_NAMESPACE").or_else(|| self.text("OMPI_MCA_ess_base_jobid")).unwrap_or_default();
+        let job = self
+            .text("PMIX_NAMESPACE")
+            .or_else(|| self.text("OMPI_MCA_ess_base_jobid"))
+            .unwrap_or_default();
         self.mpi(&OPEN_MPI, Launcher::OpenMpi, job, "-x MASTER_ADDR=…")
     }
 
@@ -263,11 +330,26 @@ impl Variables<'_> {
             None if local_size == size => "127.0.0.1".to_string(),
             None => {
                 let because = format!("the processes are on several machines; give mpirun {flag} with rank 0's");
-                return Err(ParallelError::MissingVariable { name: "MASTER_ADDR", because });
+                return Err(ParallelError::MissingVariable {
+                    name: "MASTER_ADDR",
+                    because,
+                });
             }
         };
-        let master = Some(Master { host, port: self.port()?.unwrap_or(DEFAULT_PORT) });
-        World { rank, size, local_rank, local_size, master, job, launcher }.checked(names)
+        let master = Some(Master {
+            host,
+            port: self.port()?.unwrap_or(DEFAULT_PORT),
+        });
+        World {
+            rank,
+            size,
+            local_rank,
+            local_size,
+            master,
+            job,
+            launcher,
+        }
+        .checked(names)
     }
 }
 
@@ -307,7 +389,10 @@ mod tests {
     }
 
     fn master(host: &str, port: u16) -> Option<Master> {
-        Some(Master { host: host.to_string(), port })
+        Some(Master {
+            host: host.to_string(),
+            port,
+        })
     }
 
     #[test]
@@ -315,13 +400,19 @@ mod tests {
         assert_eq!(world("").unwrap(), World::alone());
         assert_eq!(world("RANK= MASTER_ADDR=host").unwrap(), World::alone());
         // An sbatch script outside of srun.
-        assert_eq!(world("SLURM_PROCID=0 SLURM_NTASKS=8 SLURM_JOB_ID=7").unwrap(), World::alone());
+        assert_eq!(
+            world("SLURM_PROCID=0 SLURM_NTASKS=8 SLURM_JOB_ID=7").unwrap(),
+            World::alone()
+        );
     }
 
     #[test]
     fn torchrun() {
         let base = "RANK=5 WORLD_SIZE=8 LOCAL_RANK=1 LOCAL_WORLD_SIZE=4 MASTER_ADDR=a MASTER_PORT=300";
-        let got = world(&format!("{base} TORCHELASTIC_RUN_ID=job SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2")).unwrap();
+        let got = world(&format!(
+            "{base} TORCHELASTIC_RUN_ID=job SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2"
+        ))
+        .unwrap();
         let expected = World {
             rank: 5,
             size: 8,
@@ -332,14 +423,27 @@ mod tests {
             launcher: Launcher::Torch,
         };
         assert_eq!(got, expected);
-        assert_eq!(world(&format!("{base} TORCHELASTIC_USE_AGENT_STORE=False")).unwrap().master, master("a", 300));
+        assert_eq!(
+            world(&format!("{base} TORCHELASTIC_USE_AGENT_STORE=False"))
+                .unwrap()
+                .master,
+            master("a", 300)
+        );
         let agent = format!("{base} TORCHELASTIC_USE_AGENT_STORE=True");
         assert_eq!(world(&agent).unwrap().master, master("a", 301));
-        assert_eq!(world(&format!("{agent} HALFPI_MASTER_PORT=77")).unwrap().master, master("a", 77));
+        assert_eq!(
+            world(&format!("{agent} HALFPI_MASTER_PORT=77")).unwrap().master,
+            master("a", 77)
+        );
         let one = world("RANK=0 WORLD_SIZE=1").unwrap();
         assert_eq!((one.size, one.master), (1, None));
         // Kubeflow gives no local numbers.
-        assert_eq!(world("RANK=1 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=3").unwrap().local_rank, 0);
+        assert_eq!(
+            world("RANK=1 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=3")
+                .unwrap()
+                .local_rank,
+            0
+        );
     }
 
     #[test]
@@ -348,20 +452,68 @@ mod tests {
         for (variables, name, word) in [
             ("RANK=0".to_string(), "WORLD_SIZE is not set", "RANK"),
             ("WORLD_SIZE=2".to_string(), "RANK is not set", "WORLD_SIZE"),
-            (format!("RANK=2 WORLD_SIZE=2 {rest}"), "RANK=2", "less than WORLD_SIZE=2"),
+            (
+                format!("RANK=2 WORLD_SIZE=2 {rest}"),
+                "RANK=2",
+                "less than WORLD_SIZE=2",
+            ),
             (format!("RANK=-1 WORLD_SIZE=2 {rest}"), "RANK=-1", "not a number"),
             (format!("RANK=0 WORLD_SIZE=0 {rest}"), "WORLD_SIZE=0", "1 to 65536"),
-            (format!("RANK=0 WORLD_SIZE=99999999 {rest}"), "WORLD_SIZE=99999999", "1 to 65536"),
-            (format!("RANK=0 WORLD_SIZE=2 LOCAL_WORLD_SIZE=3 {rest}"), "LOCAL_WORLD_SIZE=3", "WORLD_SIZE=2"),
-            (format!("RANK=0 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2 LOCAL_RANK=2 {rest}"), "LOCAL_RANK=2", "LOCAL_WORLD_SIZE=2"),
-            ("RANK=0 WORLD_SIZE=2 MASTER_PORT=1".to_string(), "MASTER_ADDR is not set", "WORLD_SIZE=2"),
-            ("RANK=0 WORLD_SIZE=2 MASTER_ADDR=a".to_string(), "MASTER_PORT is not set", "WORLD_SIZE=2"),
-            ("RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=70000".to_string(), "MASTER_PORT=70000", "fits"),
-            ("RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=0".to_string(), "MASTER_PORT=0", "left to the system"),
-            ("OMPI_COMM_WORLD_RANK=0".to_string(), "OMPI_COMM_WORLD_SIZE is not set", "OMPI_COMM_WORLD_RANK"),
-            ("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2".to_string(), "MASTER_ADDR is not set", "-x MASTER_ADDR"),
-            ("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2".to_string(), "SLURM_STEP_NODELIST is not set", "MASTER_ADDR"),
-            ("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=a[[".to_string(), "a[[", "set MASTER_ADDR"),
+            (
+                format!("RANK=0 WORLD_SIZE=99999999 {rest}"),
+                "WORLD_SIZE=99999999",
+                "1 to 65536",
+            ),
+            (
+                format!("RANK=0 WORLD_SIZE=2 LOCAL_WORLD_SIZE=3 {rest}"),
+                "LOCAL_WORLD_SIZE=3",
+                "WORLD_SIZE=2",
+            ),
+            (
+                format!("RANK=0 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2 LOCAL_RANK=2 {rest}"),
+                "LOCAL_RANK=2",
+                "LOCAL_WORLD_SIZE=2",
+            ),
+            (
+                "RANK=0 WORLD_SIZE=2 MASTER_PORT=1".to_string(),
+                "MASTER_ADDR is not set",
+                "WORLD_SIZE=2",
+            ),
+            (
+                "RANK=0 WORLD_SIZE=2 MASTER_ADDR=a".to_string(),
+                "MASTER_PORT is not set",
+                "WORLD_SIZE=2",
+            ),
+            (
+                "RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=70000".to_string(),
+                "MASTER_PORT=70000",
+                "fits",
+            ),
+            (
+                "RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=0".to_string(),
+                "MASTER_PORT=0",
+                "left to the system",
+            ),
+            (
+                "OMPI_COMM_WORLD_RANK=0".to_string(),
+                "OMPI_COMM_WORLD_SIZE is not set",
+                "OMPI_COMM_WORLD_RANK",
+            ),
+            (
+                "OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2".to_string(),
+                "MASTER_ADDR is not set",
+                "-x MASTER_ADDR",
+            ),
+            (
+                "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2".to_string(),
+                "SLURM_STEP_NODELIST is not set",
+                "MASTER_ADDR",
+            ),
+            (
+                "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=a[[".to_string(),
+                "a[[",
+                "set MASTER_ADDR",
+            ),
         ] {
             let text = refusal(&variables);
             assert!(text.starts_with(name) || text.contains(name), "{variables}: {text}");
@@ -396,7 +548,10 @@ mod tests {
         assert_eq!((got.rank, got.size, got.local_rank, got.local_size), (1, 2, 1, 2));
         assert_eq!((got.master, got.job.as_str()), (master("127.0.0.1", 29_500), "name"));
         let got = world("PMI_RANK=1 PMI_SIZE=2 MPI_LOCALRANKID=0 MPI_LOCALNRANKS=1 MASTER_ADDR=c").unwrap();
-        assert_eq!((got.rank, got.size, got.master, got.launcher), (1, 2, master("c", 29_500), Launcher::Pmi));
+        assert_eq!(
+            (got.rank, got.size, got.master, got.launcher),
+            (1, 2, master("c", 29_500), Launcher::Pmi)
+        );
     }
 
     #[test]
