@@ -13,7 +13,9 @@ fn main() {
             let given: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
             let program = std::env::current_exe().expect("this program's path");
             let sizes = if given.is_empty() { vec![2, 4] } else { given };
-            sizes.into_iter().try_for_each(|size| spawn_local(size, &program, [""; 0]))
+            sizes
+                .into_iter()
+                .try_for_each(|size| spawn_local(size, &program, [""; 0]))
         }
     };
     if let Err(error) = result {
@@ -28,7 +30,10 @@ fn rank(world: &World) -> Result<(), ParallelError> {
         let best = best(ranks.as_mut(), length)?;
         if world.rank == 0 {
             let bytes = (4 * length) as f64 / best.as_secs_f64() / 1e9;
-            println!("{} processes, {length} floats: {best:?}, {bytes:.2} GB/s of the slice", world.size);
+            println!(
+                "{} processes, {length} floats: {best:?}, {bytes:.2} GB/s of the slice",
+                world.size
+            );
         }
     }
     Ok(())

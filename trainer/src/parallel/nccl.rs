@@ -70,9 +70,19 @@ impl Nccl {
         let thread = std::thread::Builder::new()
             .name("parallel-nccl".to_string())
             .spawn(move || serve(device, rank, size, &todo, &answer))
-            .map_err(|source| ParallelError::System { action: "start a thread", source })?;
+            .map_err(|source| ParallelError::System {
+                action: "start a thread",
+                source,
+            })?;
         let patience = options.stall_timeout;
-        let mut nccl = Self { tcp, device, patience, work: Some(work), done, thread: Some(thread) };
+        let mut nccl = Self {
+            tcp,
+            device,
+            patience,
+            work: Some(work),
+            done,
+            thread: Some(thread),
+        };
 
         let mut id = [0; ID];
         if rank == 0
@@ -160,8 +170,10 @@ impl Collective for Nccl {
             |start, summed, piece| {
                 if let Work::Integers(summed) = summed {
                     for (index, (value, sum)) in piece.iter_mut().zip(summed).enumerate() {
-                        *value = i32::try_from(sum)
-                            .map_err(|_| ParallelError::Overflow { index: start + index, rank: last })?;
+                        *value = i32::try_from(sum).map_err(|_| ParallelError::Overflow {
+                            index: start + index,
+                            rank: last,
+                        })?;
                     }
                 }
                 Ok(())
@@ -200,7 +212,12 @@ impl Drop for Nccl {
 fn device(world: &World) -> Result<usize, String> {
     // SAFETY: these load the libraries, which runs their initialisers: those of NVIDIA's own libraries, by the names
     // that every CUDA program loads them by.
-    let (cuda, nccl) = unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nccl::sys::is_culib_present()) };
+    let (cuda, nccl) = unsafe {
+        (
+            cudarc::driver::sys::is_culib_present(),
+            cudarc::nccl::sys::is_culib_present(),
+        )
+    };
     if !cuda {
         return Err("there is no CUDA driver here (libcuda); train over TCP, or install NVIDIA's driver".to_string());
     }
@@ -210,7 +227,10 @@ fn device(world: &World) -> Result<usize, String> {
     match CudaContext::device_count().map_err(text)? {
         1 => Ok(0),
         count if usize::try_from(count).is_ok_and(|count| world.local_rank < count) => Ok(world.local_rank),
-        count => Err(format!("local rank {} has no GPU: CUDA shows {count} to this process", world.local_rank)),
+        count => Err(format!(
+            "local rank {} has no GPU: CUDA shows {count} to this process",
+            world.local_rank
+        )),
     }
 }
 
@@ -239,7 +259,9 @@ fn make_id() -> Result<Work, String> {
 }
 
 fn join(device: usize, rank: usize, size: usize, id: [u8; ID]) -> Result<(Comm, Arc<CudaStream>), String> {
-    let stream = CudaContext::new(device).and_then(|context| context.new_stream()).map_err(text)?;
+    let stream = CudaContext::new(device)
+        .and_then(|context| context.new_stream())
+        .map_err(text)?;
     let id = Id::uninit(id.map(|byte| byte as std::ffi::c_char));
     let comm = Comm::from_rank(Arc::clone(&stream), rank, size, id).map_err(|error| text(error.0))?;
     Ok((comm, stream))
@@ -252,7 +274,8 @@ fn sum<T: NcclType + DeviceRepr + ValidAsZeroBits>(
 ) -> Result<Vec<T>, String> {
     let (comm, stream) = joined.ok_or("not joined")?;
     let mut on_device = stream.clone_htod(&values).map_err(text)?;
-    comm.all_reduce_in_place(&mut on_device, &ReduceOp::Sum).map_err(|error| text(error.0))?;
+    comm.all_reduce_in_place(&mut on_device, &ReduceOp::Sum)
+        .map_err(|error| text(error.0))?;
     stream.memcpy_dtoh(&on_device, &mut values).map_err(text)?;
     stream.synchronize().map_err(text)?;
     Ok(values)
