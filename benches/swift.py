@@ -1,7 +1,6 @@
 """Tokens per second through Swift beside the Rust API, in turns: what the binding costs.
 
-    cargo build --release -p halfpi-cli -p halfpi-ffi
-    cargo xtask bench-swift         # generates and compiles the Swift side, and runs this
+    cargo xtask bench-swift [--rounds 15]       # builds both sides and runs this
 
 Both stream the same greedy answer with the same number of threads; it is checked that they do. The figure is the
 engine's own, the time of the callbacks included, of a second answer.

@@ -110,7 +110,16 @@ pub fn test(context: &Context, model: &Path) -> Outcome {
     let visible = [&context.root, &library, models];
     let mut test = swift.command(&package, &visible, ["swift", "test"]);
     build_options(&mut test, &library);
-    Ok(run(test.env("HALFPI_TEST_MODEL", model))?)
+    run(test.env("HALFPI_TEST_MODEL", model))?;
+    release_build(&swift, &package, &visible, &library)
+}
+
+/// Builds what apps ship, which goes through Swift's optimizer: that has its own opinions, and crashes.
+fn release_build(swift: &Swift, package: &Path, visible: &[&Path], library: &Path) -> Outcome {
+    let product = ["swift", "build", "--configuration", "release", "--product", "Overhead"];
+    let mut build = swift.command(package, visible, product);
+    build_options(&mut build, library);
+    Ok(run(&mut build)?)
 }
 
 /// Where to build, and how to link with the library in `directory`.
@@ -143,11 +152,7 @@ pub fn bench(context: &Context, model: &Path, options: &[String]) -> Outcome {
     let release = context.target().join("release");
     let visible = [&context.root, &release, model.parent().unwrap_or(Path::new("/"))];
     let package = context.root.join("ios");
-    let product = ["swift", "build", "--configuration", "release", "--product", "Overhead"];
-    let mut build = swift.command(&package, &visible, product);
-    build_options(&mut build, &release);
-    run(&mut build)?;
-
+    release_build(&swift, &package, &visible, &release)?;
     let overhead = swift.command(&package, &visible, [release.join("swift/release/Overhead")]);
     let words = std::iter::once(overhead.get_program()).chain(overhead.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();

@@ -16,8 +16,12 @@ final class ThreadExecutor: SerialExecutor, @unchecked Sendable {
         self.name = name
     }
 
+    // No more than this: Swift 6.0's optimizer crashes where closures follow in a function that consumes its argument.
     func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+        add(UnownedJob(job))
+    }
+
+    private func add(_ job: UnownedJob) {
         let isFirst = lock.withLock {
             jobs.append(job)
             defer { isRunning = true }
