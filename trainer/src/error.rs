@@ -36,4 +36,23 @@ pub enum TrainError {
         /// Rows and columns that it has.
         found: [usize; 2],
     },
+    /// The loss or a gradient is infinite or no number. The parameters are as they were before.
+    #[error("update {update}: {what} is not finite; go on from the last checkpoint with a smaller learning rate")]
+    NotFinite {
+        /// The update that was refused, the first being 1.
+        update: u64,
+        /// What is not finite.
+        what: String,
+    },
+    /// A checkpoint that this run cannot go on from.
+    #[error("{path}: no checkpoint of this run: {reason}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A model without layers was to be compared with another one.
+    #[error("a model without layers has no hidden states to learn from: set relations and hidden to 0")]
+    NothingSeen,
 }

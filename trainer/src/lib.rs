@@ -1,14 +1,20 @@
 //! Trains models that halfpi runs: on a host, from a checkpoint or from nothing, with weights that are held in few bits
 //! while they are trained. The engine on the device does not depend on any of it.
 
+pub mod batch;
+pub mod checkpoint;
+pub mod distill;
 mod error;
+pub mod lora;
 pub mod loss;
 pub mod model;
+pub mod objective;
 pub mod optimize;
 pub mod parallel;
 mod parameters;
 mod random;
 pub mod tensor;
+pub mod train;
 
 pub use error::TrainError;
 pub use parameters::{Gradients, Parameter, Parameters};

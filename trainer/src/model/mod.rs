@@ -4,10 +4,12 @@
 
 mod attention;
 mod initial;
+mod plain;
 mod rope;
 
 use self::attention::causal_attention;
 pub use self::initial::{Initial, random};
+pub use self::plain::{Arrangement, Plain};
 use self::rope::Rope;
 use crate::Result;
 use crate::tensor::{Backend, Int, Tensor, activation};
@@ -76,9 +78,9 @@ impl<B: Backend> Transformer<B> {
     /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter).
     pub fn forward(
         &self,
-        weights: &impl Weights<B>,
+        weights: &dyn Weights<B>,
         tokens: Tensor<B, 2, Int>,
-        observer: &mut impl Observer<B>,
+        observer: &mut dyn Observer<B>,
     ) -> Result<Tensor<B, 2>> {
         let x = self.hidden(weights, tokens, observer)?;
         let output = if weights.has("output.weight") {
@@ -92,9 +94,9 @@ impl<B: Backend> Transformer<B> {
     /// What [`forward`](Self::forward) multiplies with the output matrix: `[batch * length, embedding_length]`.
     fn hidden(
         &self,
-        weights: &impl Weights<B>,
+        weights: &dyn Weights<B>,
         tokens: Tensor<B, 2, Int>,
-        observer: &mut impl Observer<B>,
+        observer: &mut dyn Observer<B>,
     ) -> Result<Tensor<B, 2>> {
         let batch = tokens.dims()[0];
         let mut x = weights.embedding(tokens.flatten(0, 1))?;
@@ -109,11 +111,11 @@ impl<B: Backend> Transformer<B> {
     /// `attention(norm(x))`.
     fn attention_block(
         &self,
-        weights: &impl Weights<B>,
+        weights: &dyn Weights<B>,
         block: usize,
         batch: usize,
         x: Tensor<B, 2>,
-        observer: &mut impl Observer<B>,
+        observer: &mut dyn Observer<B>,
     ) -> Result<Tensor<B, 2>> {
         let config = &self.config;
         let name = |suffix: &str| format!("blk.{block}.{suffix}");
@@ -144,7 +146,7 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// `down(act(gate(norm(x))) * up(norm(x)))`.
-    fn feed_forward_block(&self, weights: &impl Weights<B>, block: usize, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+    fn feed_forward_block(&self, weights: &dyn Weights<B>, block: usize, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let name = |suffix: &str| format!("blk.{block}.{suffix}");
         let h = self.norm(weights, &name("ffn_norm.weight"), x)?;
         let gate = weights.linear(&name("ffn_gate.weight"), h.clone())?;
@@ -164,14 +166,14 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// `x / rms(x) * weight`, for rows of `x` (Zhang and Sennrich 2019, arXiv:1910.07467).
-    fn norm(&self, weights: &impl Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+    fn norm(&self, weights: &dyn Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let missing = || crate::TrainError::MissingParameter { name: name.to_owned() };
         let weight = weights.vector(name).ok_or_else(missing)?;
         Ok(rms_norm(x, self.config.layer_norm_rms_epsilon) * weight.unsqueeze::<2>())
     }
 
     /// The same for each head.
-    fn norm_heads(&self, weights: &impl Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+    fn norm_heads(&self, weights: &dyn Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let [positions, channels] = x.dims();
         let heads = x.reshape([positions * channels / self.config.head_dim, self.config.head_dim]);
         Ok(self.norm(weights, name, heads)?.reshape([positions, channels]))

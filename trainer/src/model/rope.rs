@@ -10,7 +10,7 @@ use halfpi_kernels::ops::RopePairs;
 /// that is fast whichever channels are partners: neighbours would otherwise be read one by one.
 #[derive(Clone, Debug)]
 pub(super) struct Rope<B: Backend> {
-    /// `[1, 1, length, head_dim]` each.
+    /// `[1, length, 1, head_dim]` each.
     cos: Tensor<B, 4>,
     sin: Tensor<B, 4>,
     /// `[head_dim, head_dim]`.
@@ -39,7 +39,7 @@ impl<B: Backend> Rope<B> {
                 }
             }
         }
-        let table = |values| Tensor::from_data(TensorData::new(values, [1, 1, length, head_dim]), device);
+        let table = |values| Tensor::from_data(TensorData::new(values, [1, length, 1, head_dim]), device);
         Self {
             cos: table(cos),
             sin: table(sin),
@@ -47,13 +47,13 @@ impl<B: Backend> Rope<B> {
         }
     }
 
-    /// Turns heads of every position: `[batch, heads, length, head_dim]`.
+    /// Turns the heads of every position: `x` is `[batch, length, heads, head_dim]`.
     pub(super) fn turn(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, heads, length, head_dim] = x.dims();
-        let flat = x.clone().reshape([batch * heads * length, head_dim]);
+        let [batch, length, heads, head_dim] = x.dims();
+        let flat = x.clone().reshape([batch * length * heads, head_dim]);
         let partners = flat
             .matmul(self.partners.clone())
-            .reshape([batch, heads, length, head_dim]);
+            .reshape([batch, length, heads, head_dim]);
         x * self.cos.clone() + partners * self.sin.clone()
     }
 }

@@ -1,0 +1,164 @@
+//! Updates of a model's parameters, one after the other.
+
+use crate::batch::Batch;
+use crate::model::{Arrangement, Transformer};
+use crate::objective::{NextToken, Objective};
+use crate::optimize::{Optimizer, Schedule, clip, global_norm};
+use crate::parallel::Collective;
+use crate::tensor::{AutodiffBackend, Tensor, matrix, scalar, values};
+use crate::{Gradients, Parameters, Result, TrainError};
+
+/// A model in training.
+pub struct Trainer<B: AutodiffBackend> {
+    /// Its shape.
+    pub model: Transformer<B>,
+    /// What is trained.
+    pub parameters: Parameters<B>,
+    /// How the parameters become weights.
+    pub arrangement: Box<dyn Arrangement<B>>,
+    /// What changes them.
+    pub optimizer: Box<dyn Optimizer<B::InnerBackend>>,
+    /// How much.
+    pub schedule: Schedule,
+    /// The norm of all gradients to which they are cut, or infinity.
+    pub clip: f32,
+}
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The mean loss of its targets, before it.
+    pub loss: f32,
+    /// The norm of all gradients, before they were cut.
+    pub gradient_norm: f32,
+    /// The learning rate.
+    pub rate: f32,
+    /// Tokens that were read, by all processes.
+    pub tokens: u64,
+}
+
+impl<B: AutodiffBackend> Trainer<B> {
+    /// The updates that were made.
+    pub fn updates(&self) -> u64 {
+        self.optimizer.updates()
+    }
+
+    /// Makes an update from the gradients of `batches`, read one after the other (gradient accumulation), here and in all
+    /// other processes of `together`: the same as of all of them in one batch.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] if the loss or a gradient is no finite number: then nothing is changed.
+    pub fn update(
+        &mut self,
+        objective: &mut dyn Objective<B>,
+        batches: &[Batch<B>],
+        together: &mut dyn Collective,
+    ) -> Result<Update> {
+        let positions: usize = batches.iter().map(Batch::positions).sum();
+        let mut totals = [batches.iter().map(|batch| batch.total).sum(), positions as f32];
+        together.all_reduce_sum_f32(&mut totals)?;
+        let [total, positions] = totals;
+        let per_target = total.max(1.0).recip();
+
+        let mut gradients = Gradients::<B>::new();
+        let mut loss = 0.0;
+        for batch in batches {
+            let weights = self.arrangement.weights(&self.parameters);
+            let share = objective.loss(&self.model, &*weights, batch)? * per_target;
+            drop(weights);
+            loss += scalar(share.clone());
+            add(&mut gradients, self.parameters.gradients(&mut share.backward()));
+        }
+        let mut shared_loss = [loss];
+        together.all_reduce_sum_f32(&mut shared_loss)?;
+        sum_gradients::<B>(&mut gradients, together)?;
+
+        let step = self.schedule.step(self.updates());
+        let gradient_norm = global_norm::<B>(&gradients);
+        let update = Update {
+            loss: shared_loss[0],
+            gradient_norm,
+            rate: step.rate,
+            tokens: positions as u64,
+        };
+        self.check(&update, &gradients)?;
+        clip::<B>(&mut gradients, gradient_norm, self.clip);
+        self.optimizer.begin();
+        for (name, gradient) in gradients {
+            let decays = self.parameters.get(&name).is_some_and(|parameter| parameter.decays);
+            let step = crate::optimize::Step {
+                decay: if decays { step.decay } else { 0.0 },
+                ..step
+            };
+            let optimizer = &mut self.optimizer;
+            self.parameters
+                .update(&name, |value| optimizer.update(&name, value, gradient, step))?;
+        }
+        Ok(update)
+    }
+
+    /// The mean negative log-likelihood of the targets, in nats, without learning from them.
+    ///
+    /// # Errors
+    /// Whatever the forward pass says.
+    pub fn evaluate(&self, batches: impl Iterator<Item = Result<Batch<B>>>) -> Result<f32> {
+        let weights = self.arrangement.weights(&self.parameters);
+        let (mut loss, mut total) = (0f64, 0f64);
+        for batch in batches {
+            let batch = batch?;
+            loss += f64::from(scalar(NextToken.loss(&self.model, &*weights, &batch)?));
+            total += f64::from(batch.total);
+        }
+        Ok((loss / total.max(1.0)) as f32)
+    }
+
+    /// Refuses an update that would spoil the parameters.
+    fn check(&self, update: &Update, gradients: &Gradients<B>) -> Result<()> {
+        let not_finite = |what: String| TrainError::NotFinite {
+            update: self.updates() + 1,
+            what,
+        };
+        if !update.loss.is_finite() {
+            return Err(not_finite("the loss".into()));
+        }
+        if update.gradient_norm.is_finite() {
+            return Ok(());
+        }
+        let is_finite = |gradient: &Tensor<B::InnerBackend, 2>| scalar(gradient.clone().abs().sum()).is_finite();
+        let name = gradients
+            .iter()
+            .find(|(_, gradient)| !is_finite(gradient))
+            .map(|(name, _)| name.as_str());
+        Err(not_finite(format!(
+            "the gradient of {}",
+            name.unwrap_or("all parameters together")
+        )))
+    }
+}
+
+fn add<I: Ord, B: crate::tensor::Backend>(
+    sums: &mut std::collections::BTreeMap<I, Tensor<B, 2>>,
+    more: std::collections::BTreeMap<I, Tensor<B, 2>>,
+) {
+    for (name, gradient) in more {
+        let sum = match sums.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        sums.insert(name, sum);
+    }
+}
+
+/// Adds the gradients of all processes.
+fn sum_gradients<B: AutodiffBackend>(gradients: &mut Gradients<B>, together: &mut dyn Collective) -> Result<()> {
+    if together.world_size() == 1 {
+        return Ok(());
+    }
+    for gradient in gradients.values_mut() {
+        let (shape, device) = (gradient.dims(), gradient.device());
+        let mut numbers = values(gradient.clone());
+        together.all_reduce_sum_f32(&mut numbers)?;
+        *gradient = matrix(numbers, shape, &device);
+    }
+    Ok(())
+}

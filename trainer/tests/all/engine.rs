@@ -1,0 +1,59 @@
+//! The forward pass of training is the engine's.
+
+use halfpi::engine::{Engine, EngineOptions};
+use halfpi::pack::synthetic::SyntheticModel;
+use halfpi::session::SessionOptions;
+use halfpi::transformer::{Architecture, Precision};
+use halfpi_trainer::model::{Arrangement, Plain, Transformer};
+use halfpi_trainer::tensor::{Cpu, Int, Tensor, TensorData, values};
+
+use super::parameters;
+
+const LENGTH: usize = 12;
+
+#[test]
+fn logits_are_those_of_the_engine() {
+    for architecture in [
+        Architecture::Llama,
+        Architecture::Qwen2,
+        Architecture::Qwen3,
+        Architecture::BitNet,
+    ] {
+        let model = SyntheticModel::tiny(architecture);
+        let tokens: Vec<u32> = (0..2 * LENGTH as u32).map(|i| i * 37 % 300).collect();
+        let rows = model.config.vocab_size;
+
+        let device = Default::default();
+        let parameters = parameters(&model.to_model_file().unwrap());
+        let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let ids = Tensor::<Cpu, 2, Int>::from_data(TensorData::new(ids, [2, LENGTH]), &device);
+        let transformer = Transformer::new(&model.config, LENGTH, &device);
+        let weights = Arrangement::<Cpu>::weights(&Plain, &parameters);
+        let logits = values(transformer.forward(&*weights, ids, &mut ()).unwrap());
+
+        let options = EngineOptions {
+            precision: Precision::F32,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::load(model.to_model_file().unwrap(), options).unwrap();
+        let mut largest = 0f32;
+        for (sequence, tokens) in tokens.chunks(LENGTH).enumerate() {
+            let mut session = engine.session(SessionOptions::default()).unwrap();
+            let mut seen = 0;
+            let result = session.evaluate(tokens, |position, expected| {
+                let found = &logits[(sequence * LENGTH + position) * rows..][..rows];
+                let errors = found
+                    .iter()
+                    .zip(expected)
+                    .map(|(found, expected)| (found - expected).abs());
+                largest = errors.fold(largest, f32::max);
+                seen += 1;
+            });
+            result.unwrap();
+            assert_eq!(seen, LENGTH);
+        }
+        let size = logits.iter().map(|logit| logit.abs()).fold(0f32, f32::max);
+        // The engine keeps keys and values in f16.
+        assert!(largest < 4e-3 * size, "{architecture:?}: {largest} of {size}");
+    }
+}
