@@ -285,3 +285,30 @@ fn sum<T: NcclType + DeviceRepr + ValidAsZeroBits>(
 fn text(error: impl Debug) -> String {
     format!("{error:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_gpu_there_is_an_error_and_no_panic() {
+        match device(&World::alone()) {
+            Ok(device) => assert_eq!(device, 0),
+            Err(problem) => {
+                println!("{problem}");
+                assert!(["CUDA", "NCCL"].iter().any(|word| problem.contains(word)), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_thread_answers_with_errors() {
+        let (work, todo) = channel();
+        let (answer, done) = channel();
+        let thread = std::thread::spawn(move || serve(0, 0, 2, &todo, &answer));
+        work.send(Work::Floats(vec![1.0])).unwrap();
+        assert!(done.recv().unwrap().is_err_and(|problem| problem.contains("not joined")));
+        drop(work);
+        thread.join().unwrap();
+    }
+}

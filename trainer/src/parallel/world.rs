@@ -253,7 +253,9 @@ impl Variables<'_> {
             master = Some(Master { host, port });
         }
         let local_rank = self.number(TORCH.local_rank)?.unwrap_or(0);
-        let job = self.text("TORCHELASTIC_RUN_ID").unwrap_or_default();
+        // torchrun starts a failed job anew under the same name.
+        let attempt = self.text("TORCHELASTIC_RESTART_COUNT").map_or(String::new(), |count| format!(".{count}"));
+        let job = self.text("TORCHELASTIC_RUN_ID").map_or(String::new(), |job| job + &attempt);
         World {
             rank,
             size,
@@ -410,7 +412,7 @@ mod tests {
     fn torchrun() {
         let base = "RANK=5 WORLD_SIZE=8 LOCAL_RANK=1 LOCAL_WORLD_SIZE=4 MASTER_ADDR=a MASTER_PORT=300";
         let got = world(&format!(
-            "{base} TORCHELASTIC_RUN_ID=job SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2"
+            "{base} TORCHELASTIC_RUN_ID=job TORCHELASTIC_RESTART_COUNT=2 SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2"
         ))
         .unwrap();
         let expected = World {
@@ -419,7 +421,7 @@ mod tests {
             local_rank: 1,
             local_size: 4,
             master: master("a", 300),
-            job: "job".to_string(),
+            job: "job.2".to_string(),
             launcher: Launcher::Torch,
         };
         assert_eq!(got, expected);
