@@ -226,7 +226,7 @@ impl Session {
     /// What an answer of this model may consist of.
     fn parts(&self, options: &GenerateOptions) -> Parts {
         let is_guided = options.constraint.is_some();
-        let dialect = self.dialect.as_ref().filter(|_| !is_guided);
+        let dialect = self.prompt.dialect().filter(|_| !is_guided);
         Parts {
             thinking: self.engine.template().thinking_tags(),
             calls: dialect.map(|dialect| (dialect.format, dialect.names.clone())),

@@ -6,6 +6,7 @@ mod channels;
 mod generate;
 mod listener;
 mod output;
+mod prompt;
 mod slot;
 mod state;
 mod tokens;
@@ -13,15 +14,16 @@ mod tokens;
 pub use answer::{Answer, FinishReason, GenerateOptions, Usage};
 pub use cancel::CancelToken;
 pub use listener::Listener;
+pub use prompt::Prompt;
 pub(crate) use slot::Slot;
 pub use state::StateError;
 
 use crate::Result;
 use crate::engine::{Engine, EngineError};
 use crate::model::SessionMemory;
-use crate::template::{Conversation, Message, Role};
+use crate::template::{Message, Role};
 use crate::tokenizer::Special;
-use crate::tools::{Dialect, ToolCall, ToolDeclaration, mark_json};
+use crate::tools::ToolDeclaration;
 use crate::transformer::{Config, KvCache, Runtime, workspace_len};
 use halfpi_kernels::Parallel;
 use halfpi_kernels::ops::{KvElement, OpError};
@@ -86,8 +88,8 @@ impl SessionOptions {
 pub struct Session {
     engine: Engine,
     options: SessionOptions,
-    /// Its tools, if there are any.
-    dialect: Option<Dialect>,
+    /// How conversations are written for the model.
+    prompt: Prompt,
     context_length: usize,
     /// The cache and working memory.
     slot: Arc<Slot>,
@@ -115,10 +117,9 @@ impl Session {
             let workspace = map(floats.saturating_mul(size_of::<f32>()))?;
             Ok(Slot::new(layout, needed.total(), kv, workspace))
         })?;
-        let mark = |text: &str| engine.tokenizer().mark(text);
-        let dialect = Dialect::new(engine.template(), &options.tools, &mark)?;
+        let prompt = Prompt::new(engine.tokenizer(), engine.template(), &options.tools, options.thinking)?;
         let mut session = Session {
-            dialect,
+            prompt,
             context_length,
             slot,
             logits: vec![0.0; config.vocab_size],
@@ -212,29 +213,8 @@ impl Session {
 
     /// The tokens of a conversation, as the model's template writes it.
     fn prompt_tokens(&self, messages: &[Message], generation_prompt: bool) -> Result<Vec<u32>> {
-        let tokenizer = self.engine.tokenizer();
-        // Only the template writes control tokens. In messages they are text, or people would forge turns.
-        let mark = |text: &str| tokenizer.mark(text);
-        let messages = match &self.dialect {
-            Some(dialect) => dialect.adapt(messages.to_vec()),
-            None => messages.to_vec(),
-        };
-        let messages: Vec<Message> = messages.iter().map(|message| marked(message, &mark)).collect();
-        let text = self.engine.template().render_conversation(&Conversation {
-            messages: &messages,
-            tools: self.dialect.as_ref().map_or(&[], |dialect| &dialect.declared),
-            thinking: self.options.thinking,
-            add_generation_prompt: generation_prompt,
-        })?;
-        let mut tokens = tokenizer.encode_marked(&text);
-        // Templates usually write the BOS token themselves.
-        if let Some(bos) = tokenizer
-            .bos()
-            .filter(|&bos| tokenizer.add_bos() && tokens.first() != Some(&bos))
-        {
-            tokens.insert(0, bos);
-        }
-        Ok(tokens)
+        let (tokenizer, template) = (self.engine.tokenizer(), self.engine.template());
+        self.prompt.tokens(tokenizer, template, messages, generation_prompt)
     }
 
     /// Makes the cache hold exactly `tokens` and leaves the scores of what may follow in `logits`. If it is cancelled,
@@ -349,20 +329,6 @@ struct Reading {
     read: usize,
     /// Not all of them were.
     cancelled: bool,
-}
-
-/// A message with a mark in every text of it.
-fn marked(message: &Message, mark: &dyn Fn(&str) -> String) -> Message {
-    let call = |call: &ToolCall| ToolCall {
-        name: mark(&call.name),
-        arguments: mark_json(&call.arguments, mark),
-    };
-    Message {
-        role: message.role,
-        content: mark(&message.content),
-        thinking: message.thinking.as_deref().map(mark),
-        tool_calls: message.tool_calls.iter().map(call).collect(),
-    }
 }
 
 /// How many tokens two prompts begin with alike.

@@ -20,12 +20,14 @@ mod pre;
 mod prefixes;
 mod spm;
 mod table;
+mod training;
 mod unigram;
 mod untrusted;
 mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
+pub use training::{escape_bytes, split_words};
 pub use vocabulary::{Vocabulary, token_type};
 
 use crate::gguf::Gguf;
