@@ -9,6 +9,9 @@ pub enum TrainError {
     /// The model could not be read or written.
     #[error(transparent)]
     Model(#[from] halfpi::Error),
+    /// Something is wrong with the data.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod data;
 pub mod distill;
 mod error;
 pub mod lora;
