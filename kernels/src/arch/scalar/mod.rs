@@ -10,11 +10,7 @@ use half::{bf16, f16};
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar([f32; 16]);
 
-<<<<<<< Updated upstream
 super::kernels::kernels!("scalar", Scalar, features: [], supported: || true, columns: 1);
-=======
-super::kernels::kernels!("scalar", Scalar, features: [], supported: || true, columns: 4);
->>>>>>> Stashed changes
 
 /// Reads `bytes` at `from`.
 ///

@@ -102,10 +102,6 @@ pub(crate) unsafe fn complex_columns<V: Products, const N: usize>(
             let groups = groups.clone();
             column += match columns - column {
                 left if left >= N => block::<V, N>(w, panels, x, groups, unit, column, out),
-<<<<<<< Updated upstream
-=======
-                2.. if N > 2 => block::<V, 2>(w, panels, x, groups, unit, column, out),
->>>>>>> Stashed changes
                 _ => block::<V, 1>(w, panels, x, groups, unit, column, out),
             };
         }

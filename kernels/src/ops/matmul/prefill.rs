@@ -188,10 +188,6 @@ unsafe fn tile_columns<V: Products, const T: usize, const N: usize>(
             column += match columns - column {
                 left if left >= N => block::<V, T, N>(w, &tiles, x, groups, column, out),
                 4.. if N > 4 => block::<V, T, 4>(w, &tiles, x, groups, column, out),
-<<<<<<< Updated upstream
-=======
-                2.. if N > 2 => block::<V, T, 2>(w, &tiles, x, groups, column, out),
->>>>>>> Stashed changes
                 _ => block::<V, T, 1>(w, &tiles, x, groups, column, out),
             }
         }
