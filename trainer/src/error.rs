@@ -58,4 +58,20 @@ pub enum TrainError {
     /// A model without layers was to be compared with another one.
     #[error("a model without layers has no hidden states to learn from: set relations and hidden to 0")]
     NothingSeen,
+    /// A method or a scheme of quantization that there is not.
+    #[error("{text:?} is no way to quantize: {reason}")]
+    Scheme {
+        /// What was asked for.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A matrix whose shape its format cannot have.
+    #[error("{name} cannot be quantized so: {source}; leave it in floats with {name}=f32")]
+    Format {
+        /// Its name in GGUF.
+        name: String,
+        /// What does not fit.
+        source: halfpi_kernels::format::FormatError,
+    },
 }

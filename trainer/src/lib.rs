@@ -13,6 +13,7 @@ pub mod objective;
 pub mod optimize;
 pub mod parallel;
 mod parameters;
+pub mod quantize;
 mod random;
 pub mod tensor;
 pub mod train;

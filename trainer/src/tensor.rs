@@ -3,7 +3,7 @@
 //! Everything else is generic over [`Backend`] or, where gradients are computed, [`AutodiffBackend`].
 
 pub use burn_tensor::backend::{AutodiffBackend, Backend};
-pub use burn_tensor::{Bool, Distribution, ElementConversion, Int, Shape, Tensor, TensorData, activation};
+pub use burn_tensor::{Bool, Distribution, ElementConversion, FloatDType, Int, Shape, Tensor, TensorData, activation};
 
 /// Training on the processor.
 pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;
@@ -12,12 +12,29 @@ pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;
 #[cfg(feature = "cuda")]
 pub type Cuda = burn_autodiff::Autodiff<burn_cuda::Cuda>;
 
+/// `value` on the way forward, to the bit, and the gradient of `of` on the way back. Both have the same shape.
+pub fn with_gradient_of<B: Backend, const D: usize>(value: Tensor<B, D>, of: Tensor<B, D>) -> Tensor<B, D> {
+    value.detach() + (of.clone() - of.detach())
+}
+
 /// `quantized` on the way forward, the identity on the way back: the straight-through estimator (Bengio et al. 2013,
 /// arXiv:1308.3432). Both have the same shape.
 ///
 /// What comes out is `quantized` to the bit, which `x + (quantized - x)` is not.
 pub fn straight_through<B: Backend, const D: usize>(x: Tensor<B, D>, quantized: Tensor<B, D>) -> Tensor<B, D> {
-    quantized.detach() + (x.clone() - x.detach())
+    with_gradient_of(quantized, x)
+}
+
+/// The convolution of `x`, `[batch, channels in, height, width]`, with a kernel `[channels out, channels in, height,
+/// width]`.
+pub fn conv2d<B: Backend>(
+    x: Tensor<B, 4>,
+    kernel: Tensor<B, 4>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Tensor<B, 4> {
+    let options = burn_tensor::ops::ConvOptions::new(stride, padding, [1, 1], 1);
+    burn_tensor::module::conv2d(x, kernel, None, options)
 }
 
 /// A matrix of these numbers, row by row.

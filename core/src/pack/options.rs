@@ -100,7 +100,7 @@ impl FromStr for Keep {
 }
 
 /// Whether `name` is what `pattern` describes, where `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else {

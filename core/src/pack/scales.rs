@@ -25,7 +25,7 @@ impl Scales {
 
     /// What a matrix of `cols` columns, a multiple of 32, can have: the largest group of at most as many columns that
     /// divides them, and a row where codes have no groups.
-    pub(super) fn fitting(self, cols: usize, codes: Codes) -> Self {
+    pub fn fitting(self, cols: usize, codes: Codes) -> Self {
         match self {
             Scales::Group(_) if matches!(codes, Codes::Trits | Codes::PhaseComplex) => Scales::Row,
             Scales::Group(mut columns) => {
@@ -39,7 +39,7 @@ impl Scales {
     }
 
     /// How they lie in a layout.
-    pub(super) fn group(self) -> ScaleGroup {
+    pub fn group(self) -> ScaleGroup {
         match self {
             Scales::Tensor | Scales::Row => ScaleGroup::Row,
             Scales::Group(columns) => ScaleGroup::Columns(columns),

@@ -307,7 +307,11 @@ mod tests {
         let (answer, done) = channel();
         let thread = std::thread::spawn(move || serve(0, 0, 2, &todo, &answer));
         work.send(Work::Floats(vec![1.0])).unwrap();
-        assert!(done.recv().unwrap().is_err_and(|problem| problem.contains("not joined")));
+        assert!(
+            done.recv()
+                .unwrap()
+                .is_err_and(|problem| problem.contains("not joined"))
+        );
         drop(work);
         thread.join().unwrap();
     }

@@ -254,8 +254,12 @@ impl Variables<'_> {
         }
         let local_rank = self.number(TORCH.local_rank)?.unwrap_or(0);
         // torchrun starts a failed job anew under the same name.
-        let attempt = self.text("TORCHELASTIC_RESTART_COUNT").map_or(String::new(), |count| format!(".{count}"));
-        let job = self.text("TORCHELASTIC_RUN_ID").map_or(String::new(), |job| job + &attempt);
+        let attempt = self
+            .text("TORCHELASTIC_RESTART_COUNT")
+            .map_or(String::new(), |count| format!(".{count}"));
+        let job = self
+            .text("TORCHELASTIC_RUN_ID")
+            .map_or(String::new(), |job| job + &attempt);
         World {
             rank,
             size,

@@ -158,6 +158,29 @@ pub fn pack_matrix(
     pack_matrix_by(weights, (rows, cols), format, scales.into(), Method::default(), threads)
 }
 
+/// Packs a matrix whose weights are all levels of the format times a scale of their row or group, as training leaves
+/// them, with these levels and scales: no weight changes. `None` if they are not, or the format keeps no scales so; ternary
+/// formats and `halfpi2` do, the latter with -2 to 1 or with ±1 and ±3.
+///
+/// # Errors
+/// [`PackError`] if a weight is not finite.
+pub fn pack_trained(
+    weights: &[f32],
+    (rows, cols): (usize, usize),
+    format: Format,
+    threads: usize,
+) -> Result<Option<Vec<u8>>, PackError> {
+    if weights.len() != rows.saturating_mul(cols) {
+        return Ok(None);
+    }
+    let read = |row: usize, out: &mut [f32]| out.copy_from_slice(&weights[row * cols..][..cols]);
+    let Some(coding) = Coding::trained((rows, cols), format, &read) else {
+        return Ok(None);
+    };
+    let batch = pack_rows("the matrix", &coding, None, 0..rows, &read, threads)?;
+    Ok(Some(batch.file_bytes(&coding.layout)))
+}
+
 /// The same with another way to choose scales.
 ///
 /// # Errors
