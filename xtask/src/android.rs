@@ -39,14 +39,13 @@ const MIN_API: u32 = 26;
 const PAGE: u64 = 16 * 1024;
 
 /// What the libraries export besides uniffi's functions.
-const EXPORTS: [&str; 3] = [
+const EXPORTS: [&str; 2] = [
     "Java_dev_halfpi_NativeBridge_descriptorNumber__Ljava_io_FileDescriptor_2",
     "Java_dev_halfpi_NativeBridge_directListener__JLjava_lang_Object_2",
-    "halfpi_ffi_uniffi_reexport_hack",
 ];
 
-/// Prefixes of what uniffi exports, and of llguidance's interface for C, which cannot be left out of its crate.
-const PREFIXES: [&str; 4] = ["uniffi_", "ffi_halfpi_ffi_", "UNIFFI_META_", "llg_"];
+/// Prefixes of what uniffi exports.
+const PREFIXES: [&str; 2] = ["uniffi_halfpi_ffi_", "ffi_halfpi_ffi_"];
 
 /// `cargo xtask package-android`: bindings and libraries into android/halfpi/generated, where Gradle expects them.
 pub fn package(context: &Context, args: &[String]) -> Outcome {
@@ -65,7 +64,7 @@ pub fn package(context: &Context, args: &[String]) -> Outcome {
     let libraries = context.root.join("android/halfpi/generated/jniLibs");
     for abi in &ABIS {
         let built = build(context, abi, Some(&ndk))?;
-        check_layout(abi, &built)?;
+        check_layout(context, abi, &built)?;
         let directory = libraries.join(abi.name);
         let place = directory.join("libhalfpi_android.so");
         fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
@@ -77,12 +76,13 @@ pub fn package(context: &Context, args: &[String]) -> Outcome {
 
 /// The same as far as it goes without an NDK, and what can be seen of the libraries.
 pub fn check(context: &Context) -> Outcome {
+    kotlin::bindings(context)?;
     let allowed = context.root.join("android/jni/bionic.txt");
     let allowed = fs::read_to_string(&allowed).map_err(|e| format!("{}: {e}", allowed.display()))?;
     let allowed = symbols(&allowed)?;
     for abi in &ABIS {
         let built = build(context, abi, None)?;
-        check_layout(abi, &built)?;
+        check_layout(context, abi, &built)?;
         let needed = dynamic_symbols(&built, |symbol| symbol.is_undefined && !symbol.is_weak)?;
         let unknown: Vec<&String> = needed.difference(&allowed).collect();
         if !unknown.is_empty() {
@@ -96,7 +96,7 @@ pub fn check(context: &Context) -> Outcome {
 }
 
 /// Alignment and exports, and prints the size.
-fn check_layout(abi: &Abi, library: &Path) -> Outcome {
+fn check_layout(context: &Context, abi: &Abi, library: &Path) -> Outcome {
     let size = fs::metadata(library)
         .map_err(|e| format!("{}: {e}", library.display()))?
         .len();
@@ -116,10 +116,27 @@ fn check_layout(abi: &Abi, library: &Path) -> Outcome {
     if !surprising.is_empty() {
         return Err(Stop::Failed(format!("{} exports {surprising:?}", abi.name)));
     }
-    match EXPORTS.iter().find(|name| !exported.contains(**name)) {
-        None if exported.len() > EXPORTS.len() => Ok(()),
-        None => Err(Stop::Failed(format!("{} exports nothing of uniffi's", abi.name))),
+    let called = called(context)?;
+    let needed = called.iter().map(String::as_str).chain(EXPORTS);
+    match needed.into_iter().find(|name| !exported.contains(*name)) {
+        None => Ok(()),
         Some(missing) => Err(Stop::Failed(format!("{} does not export {missing}", abi.name))),
+    }
+}
+
+/// The native functions that the generated Kotlin code declares, of which there must be some.
+fn called(context: &Context) -> Outcome<Vec<String>> {
+    let code = context
+        .root
+        .join("android/halfpi/generated/kotlin/dev/halfpi/ffi/halfpi_ffi.kt");
+    let code = fs::read_to_string(&code).map_err(|e| format!("{}: {e}", code.display()))?;
+    let declared = code
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("external fun ")?.split('(').next());
+    let names: Vec<String> = declared.map(String::from).collect();
+    match names.is_empty() {
+        false => Ok(names),
+        true => Err(Stop::Failed("the generated Kotlin code calls nothing".to_string())),
     }
 }
 
@@ -129,7 +146,7 @@ fn build(context: &Context, abi: &Abi, ndk: Option<&Ndk>) -> Outcome<PathBuf> {
     let mut cargo = cross::cargo(
         context,
         &abi.target,
-        ["build", "--profile", "mobile", "--package", "halfpi-android"],
+        ["rustc", "--profile", "mobile", "--package", "halfpi-android", "--lib"],
     )?;
     let (linker, flags) = match ndk {
         Some(ndk) => (
@@ -156,6 +173,7 @@ fn build(context: &Context, abi: &Abi, ndk: Option<&Ndk>) -> Outcome<PathBuf> {
         .arg(format!("target.{triple}.rustflags=['{}']", flags.join("', '")))
         .arg("--config")
         .arg(format!("target.{triple}.linker='{}'", linker.display()));
+    cross::export_ours(context, &mut cargo, &linker.display().to_string());
     run(&mut cargo)?;
     Ok(context.target().join(triple).join("mobile/libhalfpi_android.so"))
 }

@@ -234,6 +234,13 @@ fn rustc(args: &[&str]) -> Result<String, String> {
     output(Command::new("rustc").args(args))
 }
 
+/// Ends the arguments of `cargo rustc`: the crate is linked by `linker`, and exports only what Kotlin and Swift call.
+pub fn export_ours(context: &Context, rustc: &mut Command, linker: &str) {
+    let script = context.root.join("xtask/link/exports.sh");
+    rustc.env("HALFPI_LINKER", linker);
+    rustc.arg("--").arg(format!("-Clinker={}", script.display()));
+}
+
 /// The linker that comes with the compiler.
 pub fn rust_lld() -> Outcome<PathBuf> {
     let libraries = rustc(&["--print", "target-libdir"])?;

@@ -40,13 +40,21 @@ fn arm_bytes(context: &Context, features: &str) -> Outcome<u64> {
         ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
     ])?;
     let mut build = cross::cargo(context, &AARCH64_LINUX, BUILD)?;
+    // llguidance's own dynamic library is linked too.
     build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
-    run(build.args(["--features", features]))?;
+    build.args(["--features", features]);
+    cross::export_ours(context, &mut build, "aarch64-linux-gnu-gcc");
+    run(&mut build)?;
     bytes(context, &format!("{}/mobile/libhalfpi_ffi.so", AARCH64_LINUX.triple))
 }
 
 fn host_bytes(context: &Context, features: &str) -> Outcome<u64> {
-    run(context.cargo(BUILD).args(["--features", features]))?;
+    let mut build = context.cargo(BUILD);
+    build.args(["--features", features]);
+    if cfg!(target_os = "linux") {
+        cross::export_ours(context, &mut build, "cc");
+    }
+    run(&mut build)?;
     bytes(
         context,
         &format!(
