@@ -2,6 +2,7 @@
 
 mod distillation;
 mod engine;
+mod parallel;
 mod training;
 
 use halfpi::gguf::ModelFile;
