@@ -26,7 +26,8 @@ pub enum ParallelError {
     },
     /// Rank 0 cannot listen where the others will look for it.
     #[error(
-        "rank 0 cannot listen on {address}: {source} (if another program has the port, set MASTER_PORT, or under torchrun HALFPI_MASTER_PORT, to a free one on all ranks)"
+        "rank 0 cannot listen on {address}: {source} (if another program has the port, set HALFPI_MASTER_PORT to a free \
+         one on all ranks)"
     )]
     Listen {
         /// Host and port.
@@ -36,7 +37,8 @@ pub enum ParallelError {
     },
     /// A rank that the others must reach was not found.
     #[error(
-        "rank {rank} was not found at {address} within {seconds} s: {source} (is it running, and may its port be reached from here?)"
+        "rank {rank} was not found at {address} within {seconds} s: {source} (is it running, and may its port be reached \
+         from here?)"
     )]
     Unreachable {
         /// Whom this process looked for.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How long the others may take to end by themselves once one has failed. They hear of it within a second; the rest is
 /// for what they want to save.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the processes are looked at.
 const POLL: Duration = Duration::from_millis(20);

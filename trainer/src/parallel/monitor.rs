@@ -71,14 +71,21 @@ impl Shared {
         let unknown = |state: &mut State| state.failure.is_none() && !state.left.contains(&rank);
         let waited = self.changed.wait_timeout_while(self.lock(), patience, unknown);
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let reason = if state.left.contains(&rank) {
-            "it ended while others still needed it"
+        // Every operation needs everybody, so if nothing else is known it is for want of who has ended.
+        let absent = if state.left.contains(&rank) {
+            Some(&rank)
         } else {
-            guess
+            state.left.first()
         };
-        let guess = Failure {
-            rank,
-            reason: reason.to_string(),
+        let guess = match absent {
+            Some(&rank) => Failure {
+                rank,
+                reason: "it ended while others still needed it".to_string(),
+            },
+            None => Failure {
+                rank,
+                reason: guess.to_string(),
+            },
         };
         let known = state.failure.clone();
         drop(state);

@@ -20,8 +20,8 @@ const WORKER: &str = "parallel::worker::process";
 /// After this a test gives up on its processes. Generous, because all of them may share one processor.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// More than one chunk each way, not a multiple of it; less than one; nothing.
-const LENGTHS: [usize; 3] = [3 * 65_536 + 17, 5, 0];
+/// More chunks than are on their way at a time, and a rest; less than one; nothing.
+const LENGTHS: [usize; 3] = [11 * 65_536 + 17, 5, 0];
 
 /// What a failed worker ends with.
 const FAILED: i32 = 3;
@@ -196,6 +196,9 @@ fn the_reason_of_a_rank_that_gives_up_reaches_all() {
 fn a_rank_that_leaves_early_is_named() {
     let mut processes = Processes::all("leave", 4);
     processes.fail(&[0, 1, 2], &["rank 3 failed", "still needed"]);
+    // Then nobody is left to pass on the news.
+    let mut processes = Processes::all("leave-0", 4);
+    processes.fail(&[1, 2, 3], &["rank 0 failed", "still needed"]);
 }
 
 #[test]
@@ -288,6 +291,19 @@ fn a_local_world_needs_no_launcher() {
         }
         other => panic!("{other:?}"),
     }
+    // Rank 1 aborts, rank 0 takes no notice.
+    let processes = Processes::new("stubborn", 2);
+    let start = Instant::now();
+    match spawn_local(2, std::env::current_exe().unwrap(), processes.args()) {
+        Err(ParallelError::Local {
+            rank: 1,
+            code: 134,
+            status,
+            ..
+        }) => assert!(status.contains("signal"), "{status}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() < PATIENCE, "rank 0 was left to itself");
     let nothing = spawn_local(2, "/no/such/program", [""; 0]).unwrap_err();
     assert!(nothing.to_string().contains("/no/such/program"), "{nothing}");
 }

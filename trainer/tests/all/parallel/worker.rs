@@ -91,10 +91,16 @@ fn act(scenario: &str, directory: &Path, world: &World) -> Result<(), TrainError
             }
             ranks.barrier()?;
         }
-        "leave" => {
-            if world.rank != 3 {
+        "leave" | "leave-0" => {
+            if world.rank != if scenario == "leave" { 3 } else { 0 } {
                 ranks.barrier()?;
             }
+        }
+        "stubborn" => {
+            if world.rank == 1 {
+                std::process::abort();
+            }
+            std::thread::sleep(2 * PATIENCE);
         }
         "panic" => {
             assert!(world.rank != 1, "on purpose");
