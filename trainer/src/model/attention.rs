@@ -37,7 +37,13 @@ pub(super) fn causal_attention<B: Backend>(
     let k = rope.turn(heads(k, kv_heads)).swap_dims(1, 2);
     let v = heads(v, kv_heads).swap_dims(1, 2);
 
-    let scale = (head_dim as f32).sqrt().recip();
+    // Of complex numbers, `head_dim` floats are half as many channels.
+    let channels = if config.architecture.is_complex() {
+        head_dim / 2
+    } else {
+        head_dim
+    };
+    let scale = (channels as f32).sqrt().recip();
     let q = q.reshape([batch, kv_heads, shared * length, head_dim]) * scale;
     let scores = q
         .matmul(k.swap_dims(2, 3))

@@ -3,11 +3,13 @@
 //! [`Transformer::forward`] is what `halfpi::transformer` computes, on tensors; `trainer/tests` compares the two.
 
 mod attention;
+pub(crate) mod complex;
 mod initial;
 mod plain;
 mod rope;
 
 use self::attention::causal_attention;
+use self::complex::{gather_heads, scatter_heads, squared_relu_glu};
 pub use self::initial::{Initial, random};
 pub use self::plain::{Arrangement, Plain};
 use self::rope::Rope;
@@ -137,7 +139,23 @@ impl<B: Backend> Transformer<B> {
             q = self.norm_heads(weights, &name("attn_q_norm.weight"), q)?;
             k = self.norm_heads(weights, &name("attn_k_norm.weight"), k)?;
         }
+        let is_complex = config.architecture.is_complex();
+        let (query_heads, heads) = (config.head_count, config.head_count_kv);
+        let (q, k, v) = if is_complex {
+            (
+                gather_heads(q, query_heads),
+                gather_heads(k, heads),
+                gather_heads(v, heads),
+            )
+        } else {
+            (q, k, v)
+        };
         let mixed = causal_attention(config, batch, q, k, v, &self.rope, &self.mask);
+        let mixed = if is_complex {
+            scatter_heads(mixed, query_heads)
+        } else {
+            mixed
+        };
         let mixed = match weights.vector(&name("attn_sub_norm.weight")) {
             Some(_) => self.norm(weights, &name("attn_sub_norm.weight"), mixed)?,
             None => mixed,
@@ -151,14 +169,14 @@ impl<B: Backend> Transformer<B> {
         let h = self.norm(weights, &name("ffn_norm.weight"), x)?;
         let gate = weights.linear(&name("ffn_gate.weight"), h.clone())?;
         let up = weights.linear(&name("ffn_up.weight"), h)?;
-        let gate = match self.config.architecture {
+        let mut inner = match self.config.architecture {
             Architecture::BitNet => {
                 let gate = activation::relu(gate);
-                gate.clone() * gate
+                gate.clone() * gate * up
             }
-            _ => activation::silu(gate),
+            Architecture::IFairy => squared_relu_glu(gate, up),
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => activation::silu(gate) * up,
         };
-        let mut inner = gate * up;
         if weights.vector(&name("ffn_sub_norm.weight")).is_some() {
             inner = self.norm(weights, &name("ffn_sub_norm.weight"), inner)?;
         }
@@ -169,7 +187,14 @@ impl<B: Backend> Transformer<B> {
     fn norm(&self, weights: &dyn Weights<B>, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let missing = || crate::TrainError::MissingParameter { name: name.to_owned() };
         let weight = weights.vector(name).ok_or_else(missing)?;
-        Ok(rms_norm(x, self.config.layer_norm_rms_epsilon) * weight.unsqueeze::<2>())
+        let epsilon = self.config.layer_norm_rms_epsilon;
+        // A complex channel is two floats.
+        let floats = if self.config.architecture.is_complex() {
+            2.0
+        } else {
+            1.0
+        };
+        Ok(rms_norm(x, floats, epsilon) * weight.unsqueeze::<2>())
     }
 
     /// The same for each head.
@@ -180,7 +205,8 @@ impl<B: Backend> Transformer<B> {
     }
 }
 
-fn rms_norm<B: Backend>(x: Tensor<B, 2>, epsilon: f32) -> Tensor<B, 2> {
-    let mean_square = (x.clone() * x.clone()).mean_dim(1);
+/// `x` divided by the root of its channels' mean square; each of them is so many floats.
+fn rms_norm<B: Backend>(x: Tensor<B, 2>, floats: f32, epsilon: f32) -> Tensor<B, 2> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(1) * floats;
     x * (mean_square + epsilon).sqrt().recip()
 }

@@ -1,6 +1,7 @@
 //! Weights as they are.
 
 use super::Weights;
+use super::complex::product;
 use crate::tensor::{AutodiffBackend, Int, Tensor};
 use crate::{Parameters, Result};
 
@@ -24,7 +25,7 @@ struct PlainWeights<'a, B: AutodiffBackend>(&'a Parameters<B>);
 
 impl<B: AutodiffBackend> Weights<B> for PlainWeights<'_, B> {
     fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
-        Ok(x.matmul(self.0.matrix(name)?.transpose()))
+        Ok(product(x, self.0.matrix(name)?))
     }
 
     fn embedding(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>> {

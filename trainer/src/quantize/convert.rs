@@ -33,13 +33,13 @@ pub fn convert<B: AutodiffBackend>(parameters: &mut Parameters<B>, scheme: &Sche
     Ok(())
 }
 
-/// Makes quantized matrices so much larger or smaller that the deviation of what they become is the one that the float
-/// weights have: for random weights of a given deviation, which quantizers change. Afterwards [`convert`] is to be called
-/// again.
+/// As [`convert`], for random weights of a given deviation, which quantizers change: makes matrices so much larger or
+/// smaller that what they become has the deviation that the float weights had.
 ///
 /// # Errors
-/// As [`Quantized::effective`].
+/// As [`convert`].
 pub fn match_deviation<B: AutodiffBackend>(parameters: &mut Parameters<B>, scheme: &Scheme) -> Result<()> {
+    convert(parameters, scheme)?;
     let mut factors = Vec::new();
     for (name, parameter) in parameters.iter() {
         let weight = parameter.value.clone().inner();

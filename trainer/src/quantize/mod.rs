@@ -31,6 +31,7 @@ pub use self::convolution::Convolution;
 use self::learned::Levels;
 pub use self::method::{Method, Rule};
 pub use self::scheme::Scheme;
+use crate::model::complex::product;
 use crate::model::{Arrangement, Weights};
 use crate::tensor::{AutodiffBackend, Backend, Int, Tensor};
 use crate::{Parameters, Result, TrainError};
@@ -74,7 +75,7 @@ impl<B: AutodiffBackend> Quantized<'_, B> {
 impl<B: AutodiffBackend> Weights<B> for Quantized<'_, B> {
     fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let x = self.activations(name)?.quantize(x);
-        Ok(x.matmul(self.effective(name)?.transpose()))
+        Ok(product(x, self.effective(name)?))
     }
 
     fn embedding(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>> {

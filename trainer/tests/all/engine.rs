@@ -13,12 +13,7 @@ const LENGTH: usize = 12;
 
 #[test]
 fn logits_are_those_of_the_engine() {
-    for architecture in [
-        Architecture::Llama,
-        Architecture::Qwen2,
-        Architecture::Qwen3,
-        Architecture::BitNet,
-    ] {
+    for architecture in Architecture::ALL {
         let model = SyntheticModel::tiny(architecture);
         let tokens: Vec<u32> = (0..2 * LENGTH as u32).map(|i| i * 37 % 300).collect();
         let rows = model.config.vocab_size;
@@ -53,7 +48,8 @@ fn logits_are_those_of_the_engine() {
             assert_eq!(seen, LENGTH);
         }
         let size = logits.iter().map(|logit| logit.abs()).fold(0f32, f32::max);
-        // The engine keeps keys and values in f16.
-        assert!(largest < 4e-3 * size, "{architecture:?}: {largest} of {size}");
+        // The engine keeps keys and values in f16; products of squares make that rounding larger.
+        let limit = if architecture.is_complex() { 2e-2 } else { 4e-3 };
+        assert!(largest < limit * size, "{architecture:?}: {largest} of {size}");
     }
 }

@@ -3,6 +3,7 @@
 mod distillation;
 mod engine;
 mod parallel;
+mod quantization;
 mod training;
 
 use halfpi::gguf::ModelFile;
