@@ -10,6 +10,9 @@ use halfpi::transformer::Precision;
 use halfpi_kernels::Backend;
 use halfpi_kernels::ops::KvElement;
 
+#[cfg(test)]
+mod defaults;
+
 /// More threads than any phone has cores.
 pub(crate) const MOST_THREADS: u32 = 64;
 /// Positions of a prompt that run together: more take memory and are no faster.

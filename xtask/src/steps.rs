@@ -39,6 +39,11 @@ pub fn all(context: &Context) -> Vec<Step> {
     };
     step("fmt", "the code is formatted", Box::new(fmt));
     step("clippy", "clippy finds nothing in any crate", Box::new(clippy));
+    step(
+        "features",
+        "clippy finds nothing in what is left of the libraries without their features",
+        Box::new(features),
+    );
     step("doc", "the documentation builds without a warning", Box::new(doc));
     step(
         "scripts",
@@ -150,6 +155,16 @@ fn clippy(context: &Context) -> Outcome {
         "-D",
         "warnings",
     ]))?)
+}
+
+/// One at a time, or cargo gives each the features that the others want of it.
+fn features(context: &Context) -> Outcome {
+    component("clippy", "clippy")?;
+    for (package, features) in [("halfpi", ""), ("halfpi", "std"), ("halfpi-ffi", "")] {
+        let mut clippy = context.cargo(["clippy", "--package", package, "--no-default-features"]);
+        run(clippy.args(["--features", features, "--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn doc(context: &Context) -> Outcome {
