@@ -4,6 +4,7 @@ mod android;
 mod apt;
 mod bindings;
 mod context;
+mod corpus;
 mod cross;
 mod demo;
 mod fuzz;
@@ -44,6 +45,8 @@ Commands:
                      with --check, link them without one and see what they need and export
   size               print the size of the library that apps ship, by feature
   model              print the path of the demo model, getting it first if it is not there
+  corpus             print the directory of the conversations that training is tried on, with a tokenizer, making it
+                     first if it is not there
 
 Environment:
   HALFPI_CACHE         where the model and the cross-compiled standard library are kept [~/.cache/halfpi]
@@ -73,7 +76,9 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
         }
         // `demo --help` is answered by `halfpi chat` itself, which knows its options.
         Some("demo") => match demo::run(&Context::new()?, rest)? {},
-        Some("test" | "model" | "bindings" | "package-android" | "package-ios" | "size") if wants_help(rest) => {
+        Some("test" | "model" | "bindings" | "package-android" | "package-ios" | "size" | "corpus")
+            if wants_help(rest) =>
+        {
             run(None, &[])
         }
         Some("test") => test::run(&Context::new()?, rest),
@@ -104,6 +109,10 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
         }
         Some("model") => {
             println!("{}", model::path(&Context::new()?)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("corpus") => {
+            println!("{}", corpus::path(&Context::new()?)?.display());
             Ok(ExitCode::SUCCESS)
         }
         Some(other) => Err(Stop::Failed(format!(

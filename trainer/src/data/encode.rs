@@ -1,5 +1,7 @@
 //! Documents as tokens, the way the engine would write them.
 
+use std::ops::Range;
+
 use halfpi::pack::Blueprint;
 use halfpi::session::Prompt;
 use halfpi::template::{ChatTemplate, Message, Role};
@@ -175,29 +177,71 @@ impl Encoder {
         };
         let tokens = write(&messages, false)?;
         let mut weights = vec![1.0; tokens.len()];
-        if self.options.train_on == TrainOn::Assistant {
-            weights.fill(0.0);
-            let mut end = 0;
-            for (index, message) in messages.iter().enumerate() {
-                if message.role != Role::Assistant {
-                    continue;
+        match self.options.train_on {
+            TrainOn::Everything => {
+                if let (Some(first), true) = (weights.first_mut(), tokenizer.add_bos()) {
+                    *first = 0.0;
                 }
-                let before = write(&messages[..index], true)?;
-                let start = common_prefix(&before, &tokens);
-                if start < end {
-                    return Err(LineProblem::Rewritten { index });
-                }
-                let ends_turn = |&token: &u32| tokenizer.is_end_of_generation(token);
-                let length = tokens[start..].iter().position(ends_turn).map(|at| at + 1);
-                end = length.map_or(tokens.len(), |length| start + length);
-                weights[start..end].fill(1.0);
             }
-        } else if let (Some(first), true) = (weights.first_mut(), tokenizer.add_bos()) {
-            *first = 0.0;
+            TrainOn::Assistant => {
+                weights.fill(0.0);
+                for answer in self.answers(&messages, &tokens, write)? {
+                    weights[answer].fill(1.0);
+                }
+            }
         }
         encoded.tokens.extend(tokens);
         encoded.weights.extend(weights);
         Ok(())
+    }
+
+    /// What the assistant wrote of `tokens`: from where a session would let it begin to the token that ends its turn.
+    fn answers(
+        &self,
+        messages: &[Message],
+        tokens: &[u32],
+        write: impl Fn(&[Message], bool) -> Result<Vec<u32>, LineProblem>,
+    ) -> Result<Vec<Range<usize>>, LineProblem> {
+        let is_answer = |index: &usize| messages[*index].role == Role::Assistant;
+        let indices: Vec<usize> = (0..messages.len()).filter(is_answer).collect();
+        let start_of = |index: usize| match index {
+            0 => Ok(0),
+            _ => write(&messages[..index], true).map(|before| common_prefix(&before, tokens)),
+        };
+        let mut starts = Vec::new();
+        if let (Some(&first), Some(&last)) = (indices.first(), indices.last()) {
+            // Most templates open all turns of the assistant with the same control tokens, which nothing else has.
+            starts = match self.opening(&messages[..=first], &write) {
+                Some(opening) => ends_of(&opening, tokens),
+                None => Vec::new(),
+            };
+            if starts.len() != indices.len() || starts.last() != Some(&start_of(last)?) {
+                // The others are asked for every turn.
+                starts = indices.iter().map(|&index| start_of(index)).collect::<Result<_, _>>()?;
+            }
+        }
+        let mut answers: Vec<Range<usize>> = Vec::with_capacity(starts.len());
+        for (&index, start) in indices.iter().zip(starts) {
+            if answers.last().is_some_and(|before| start < before.end) {
+                return Err(LineProblem::Rewritten { index });
+            }
+            let ends_turn = |&token: &u32| self.language.tokenizer.is_end_of_generation(token);
+            let length = tokens[start..].iter().position(ends_turn).map(|at| at + 1);
+            answers.push(start..length.map_or(tokens.len(), |length| start + length));
+        }
+        Ok(answers)
+    }
+
+    /// The tokens that the template opens a turn of the assistant with, if a control token is among them.
+    fn opening(
+        &self,
+        messages: &[Message],
+        write: impl Fn(&[Message], bool) -> Result<Vec<u32>, LineProblem>,
+    ) -> Option<Vec<u32>> {
+        let (closed, opened) = (write(messages, false).ok()?, write(messages, true).ok()?);
+        let opening = opened.strip_prefix(closed.as_slice())?;
+        let is_control = |&token: &u32| self.language.tokenizer.is_special(token);
+        opening.iter().any(is_control).then(|| opening.to_vec())
     }
 
     /// Thoughts written into the text of an answer become its thoughts, which templates write in their own way: as
@@ -223,6 +267,15 @@ impl Encoder {
 /// The id of a control token.
 fn control(tokenizer: &Tokenizer, text: &str) -> Option<u32> {
     tokenizer.token_id(text).filter(|&id| tokenizer.is_special(id))
+}
+
+/// Where each occurrence of `part`, which is not empty, ends.
+fn ends_of(part: &[u32], tokens: &[u32]) -> Vec<usize> {
+    let windows = tokens.windows(part.len()).enumerate();
+    windows
+        .filter(|(_, window)| *window == part)
+        .map(|(at, _)| at + part.len())
+        .collect()
 }
 
 /// How many tokens two texts begin with alike.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::error::LineProblem;
 
-/// Messages of a conversation. What is said at each turn of the assistant is found by writing everything before it, so
-/// that the time grows with the square.
+/// Messages of a conversation. With some templates, what the assistant says at each turn is found by writing everything
+/// before it, so that the time grows with the square.
 const MAX_MESSAGES: usize = 1024;
 
 /// A document, before it is made of tokens.

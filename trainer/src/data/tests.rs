@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use halfpi::pack::synthetic::SyntheticModel;
 use halfpi::pack::{Blueprint, Source};
+use halfpi::template::ChatTemplate;
 use halfpi::tokenizer::Special;
 use halfpi::transformer::Architecture;
 
@@ -581,13 +582,18 @@ fn pieces_of_a_text_go_on_or_break_off() {
 
 /// One conversation as text, with what is trained on in brackets.
 fn shown(conversation: &str, train_on: TrainOn) -> String {
+    shown_by(language(), conversation, train_on)
+}
+
+fn shown_by(language: Language, conversation: &str, train_on: TrainOn) -> String {
     let folder = Folder::new();
     folder.write("a.jsonl", conversation.replace('\n', " "));
     let encode = EncodeOptions {
         train_on,
         ..EncodeOptions::default()
     };
-    let corpus = encoded(&folder, nothing_held_out(), encode);
+    let sources = Sources::open(&[folder.path()], nothing_held_out()).unwrap();
+    let corpus = Corpus::new(sources, language, ROWS, encode).unwrap();
     let mut stream = corpus.stream(Part::Training, StreamOptions::once(1, 400)).unwrap();
     let batch = stream.next_batch().unwrap().unwrap();
     let decode = |id: i32| corpus.language().tokenizer.decode(&[id as u32], true);
@@ -620,6 +626,63 @@ fn only_what_the_assistant_says_is_trained_on_if_so_asked() {
     let everything = shown(conversation, TrainOn::Everything);
     assert!(everything.starts_with("<|im_start|>[user\n"), "{everything}");
     assert!(everything.ends_with("<|im_end|>\n<|endoftext|>]"), "{everything}");
+}
+
+/// Templates that open the assistant's turns with nothing of their own, or not as they close them, or change what was
+/// said before: each turn is found by what a session would write before it.
+#[test]
+fn what_the_assistant_says_is_found_in_any_template() {
+    let conversation = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}, {"role": "assistant", "content": "<think> hm </think> d"}]}"#;
+    let turns = "{% for m in messages %}{% if m.role == 'user' %}[I]{{ m.content }}[/I]";
+    let shown = |template: &str| {
+        let language = Language {
+            template: ChatTemplate::new(template, "", "<|im_end|>").unwrap(),
+            ..language()
+        };
+        shown_by(language, conversation, TrainOn::Assistant)
+    };
+    // As Mistral's: nothing opens a turn.
+    let plain = format!("{turns}{{% else %}}{{{{ m.content }}}}<|im_end|>{{% endif %}}{{% endfor %}}");
+    assert_eq!(
+        shown(&plain),
+        "[I]a[/I][b<|im_end|>][I]c[/I][<think> hm </think> d<|im_end|>]<|endoftext|>"
+    );
+    // As Qwen's: thoughts before the last question are left out, and an open turn has more than a closed one.
+    let thinks = format!(
+        "{turns}{{% else %}}<|im_start|>{{% if m.reasoning_content and loop.last %}}<think>{{{{ m.reasoning_content }}}}\
+         </think>{{% endif %}}{{{{ m.content }}}}<|im_end|>{{% endif %}}{{% endfor %}}\
+         {{% if add_generation_prompt %}}<|im_start|><think>{{% endif %}}"
+    );
+    assert_eq!(
+        shown(&thinks),
+        "[I]a[/I]<|im_start|>[b<|im_end|>][I]c[/I]<|im_start|><think>[hm</think>d<|im_end|>]<|endoftext|>"
+    );
+    // One that begins anew with every turn cannot be trained on so.
+    let forgets = "{{ messages[-1].content }}<|im_end|>";
+    let folder = Folder::new();
+    folder.write("a.jsonl", conversation.replace('\n', " "));
+    let language = Language {
+        template: ChatTemplate::new(forgets, "", "").unwrap(),
+        ..language()
+    };
+    let options = SourceOptions {
+        on_bad_line: OnBadLine::Refuse,
+        ..nothing_held_out()
+    };
+    let encode = EncodeOptions {
+        train_on: TrainOn::Assistant,
+        ..EncodeOptions::default()
+    };
+    let sources = Sources::open(&[folder.path()], options).unwrap();
+    let corpus = Corpus::new(sources, language, ROWS, encode).unwrap();
+    let mut stream = corpus.stream(Part::Training, StreamOptions::once(1, 64)).unwrap();
+    let error = stream.next_batch().unwrap_err();
+    let problem = LineProblem::Rewritten { index: 3 };
+    assert!(
+        matches!(&error, DataError::BadLine { line: 1, problem: found, .. } if *found == problem),
+        "{error}"
+    );
 }
 
 /// What is written in a message is text, so that nobody forges a turn, as in sessions.
