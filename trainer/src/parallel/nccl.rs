@@ -1,6 +1,7 @@
 //! A world of GPUs: floats and votes are summed by NCCL, over NVLink, InfiniBand or whatever it finds.
 //!
-//! Compiled, but not run yet: no machine with two GPUs was at hand.
+//! Not run on a GPU yet: no machine with two was at hand. What is around NCCL (the id, the agreement, a rank that dies
+//! in it) was run with stand-ins for libcuda and libnccl that add up in the host's memory.
 //!
 //! [`Tcp`] stays beside it. Over TCP the ranks meet, exchange NCCL's id, agree on every sum before NCCL sees it (NCCL
 //! itself hangs when ranks disagree), and learn of each other's end. NCCL runs in a thread of its own, so that a rank
@@ -61,9 +62,13 @@ impl Nccl {
     ///
     /// [`ParallelError::Nccl`] without CUDA, NCCL or a GPU for this rank; those of [`Tcp::connect`].
     pub fn connect(world: &World, options: &Options) -> Result<Self, ParallelError> {
-        // Before anybody waits for this rank.
-        let device = device(world).map_err(|problem| ParallelError::Nccl { problem })?;
-        let tcp = Tcp::connect(world, options)?;
+        // First, so that the others learn of a rank without a GPU.
+        let mut tcp = Tcp::connect(world, options)?;
+        let device = device(world).map_err(|problem| {
+            let error = ParallelError::Nccl { problem };
+            tcp.abort(&error.to_string());
+            error
+        })?;
         let (work, todo) = channel();
         let (answer, done) = channel();
         let (rank, size) = (world.rank, world.size);
