@@ -23,6 +23,9 @@ pub enum TrainError {
     /// The processes could not work together.
     #[error(transparent)]
     Parallel(#[from] crate::parallel::ParallelError),
+    /// Integers that are trained by votes.
+    #[error(transparent)]
+    Vote(#[from] crate::vote::VoteError),
     /// The model has no such tensor.
     #[error("the model has no tensor {name}")]
     MissingParameter {

@@ -8,6 +8,7 @@ pub mod distill;
 mod error;
 pub mod lora;
 pub mod loss;
+pub mod memory;
 pub mod model;
 pub mod objective;
 pub mod optimize;
@@ -17,6 +18,7 @@ pub mod quantize;
 mod random;
 pub mod tensor;
 pub mod train;
+pub mod vote;
 
 pub use error::TrainError;
 pub use parameters::{Gradients, Parameter, Parameters};

@@ -47,6 +47,11 @@ impl<B: AutodiffBackend> Parameters<B> {
         self.by_name.insert(name.into(), parameter);
     }
 
+    /// Takes a tensor out.
+    pub fn remove(&mut self, name: &str) -> Option<Parameter<B>> {
+        self.by_name.remove(name)
+    }
+
     /// Keeps the tensors for which `is_frozen` is true as they are.
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         for (_, parameter) in self.by_name.iter_mut().filter(|(name, _)| is_frozen(name)) {

@@ -2,6 +2,9 @@
 //!
 //! Everything else is generic over [`Backend`] or, where gradients are computed, [`AutodiffBackend`].
 
+mod transient;
+
+pub use self::transient::{Transient, TransientBackend};
 pub use burn_tensor::backend::{AutodiffBackend, Backend};
 pub use burn_tensor::{Bool, Distribution, ElementConversion, FloatDType, Int, Shape, Tensor, TensorData, activation};
 

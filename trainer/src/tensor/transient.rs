@@ -1,0 +1,90 @@
+//! Matrices whose floats exist only while something is multiplied with them.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use burn_autodiff::Autodiff;
+use burn_autodiff::NodeId;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use burn_tensor::TensorPrimitive;
+
+use super::{AutodiffBackend, Backend, Tensor};
+
+/// A matrix that is kept in another form than floats, `[rows, columns]`.
+pub trait Transient<B: Backend>: Debug + Send + Sync {
+    /// Its floats: called once on the way forward and once on the way back, which must see the same.
+    fn value(&self, device: &B::Device) -> Tensor<B, 2>;
+
+    /// Takes the gradient, which is nowhere else.
+    fn take(&self, gradient: Tensor<B, 2>);
+}
+
+/// A backend that multiplies with such matrices.
+pub trait TransientBackend: AutodiffBackend {
+    /// `x W^T`: `x` is `[positions, columns]`. Neither W nor its gradient stays: both are made again when they are needed,
+    /// and only one of them is there at a time.
+    fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<Self::InnerBackend>>) -> Tensor<Self, 2>;
+}
+
+/// What the way back needs.
+#[derive(Clone, Debug)]
+struct State<B: Backend> {
+    x: NodeId,
+    /// Whether something before `x` wants its gradient.
+    is_tracked: bool,
+    matrix: Arc<dyn Transient<B>>,
+}
+
+#[derive(Debug)]
+struct Linear;
+
+impl<B: Backend> Backward<B, 1> for Linear {
+    type State = State<B>;
+
+    fn backward(self, ops: Ops<State<B>, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let State { x, is_tracked, matrix } = ops.state;
+        let x: Tensor<B, 2> = tensor(checkpointer.retrieve_node_output(x));
+        let gradient: Tensor<B, 2> = tensor(grads.consume::<B>(&ops.node));
+        if let [Some(parent)] = ops.parents
+            && is_tracked
+        {
+            let before = gradient.clone().matmul(matrix.value(&x.device()));
+            grads.register::<B>(parent.id, before.into_primitive().tensor());
+        }
+        matrix.take(gradient.transpose().matmul(x));
+    }
+}
+
+impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
+    fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
+        let mut x = x.into_primitive().tensor();
+        let is_tracked = !x.node.requirement.is_none();
+        if !is_tracked {
+            // The matrix wants its gradient even where the input is a constant.
+            let constant = Tensor::<Self, 2>::from_primitive(TensorPrimitive::Float(x));
+            x = constant.require_grad().into_primitive().tensor();
+        }
+        let inner: Tensor<B, 2> = tensor(x.primitive.clone());
+        let y = inner.clone().matmul(matrix.value(&inner.device()).transpose());
+        let y = y.into_primitive().tensor();
+        let y = match Linear.prepare::<C>([x.node.clone()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = State {
+                    x: prep.checkpoint(&x),
+                    is_tracked,
+                    matrix,
+                };
+                prep.finish(state, y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        };
+        Tensor::from_primitive(TensorPrimitive::Float(y))
+    }
+}
+
+fn tensor<B: Backend>(primitive: B::FloatTensorPrimitive) -> Tensor<B, 2> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
