@@ -1,9 +1,10 @@
 //! What training a model takes in memory by vote and commit, beside AdamW and plain gradient descent.
 //!
-//! `cargo run --release -p halfpi-trainer --example memory` prints the table in docs/training.md. The model is a stack of
+//! `cargo run -p halfpi-trainer --example memory` prints the table in docs/training.md. The model is a stack of
 //! square linear layers, the same for every method, and takes two steps with a small batch, so that almost all memory is
 //! that of weights and what belongs to them. The total is what the allocator counts; see `halfpi_trainer::memory` for how
-//! it is split.
+//! it is split. The rest is what is left of the peak: activations, results of operations before they take the place of what
+//! was there, one matrix of floats where integers are alone.
 
 use halfpi_trainer::memory::{self, Claim, Class, Metered};
 use halfpi_trainer::optimize::{AdamW, Optimizer, Sgd, Step};
@@ -105,7 +106,7 @@ fn by_votes(model: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Integers alone.
+/// Integers alone: a matrix of floats at a time.
 fn by_shared_votes(model: (usize, usize), every: u32) -> Result<()> {
     let (layers, width) = model;
     let rule = Rule::as_stated(every);
@@ -139,7 +140,7 @@ fn main() -> Result<()> {
         ("votes, i16", |model| by_shared_votes(model, 1000)),
     ];
     println!(
-        "| parameters | method | peak, MB | bytes a parameter | weights | gradients | votes | optimizer | other at its peak |"
+        "| parameters | method | peak, MB | bytes a parameter | weights | gradients | votes | optimizer | the rest |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for model in MODELS {
@@ -152,6 +153,8 @@ fn main() -> Result<()> {
             let per_parameter = |bytes: usize| bytes as f64 / count;
             let peak = memory::total().peak.saturating_sub(before);
             let of = |class| per_parameter(memory::usage(class).peak);
+            let kept = [Class::Weights, Class::Gradients, Class::Votes, Class::Optimizer];
+            let rest = per_parameter(peak) - kept.into_iter().map(of).sum::<f64>();
             println!(
                 "| {:.2} M | {label} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
                 count / 1e6,
@@ -161,7 +164,7 @@ fn main() -> Result<()> {
                 of(Class::Gradients),
                 of(Class::Votes),
                 of(Class::Optimizer),
-                of(Class::Other),
+                rest,
             );
         }
     }

@@ -274,3 +274,62 @@ fn matrices_without_floats_vote_as_those_with_them() {
         Err(TrainError::MissingParameter { .. })
     ));
 }
+
+#[test]
+fn as_an_optimizer_it_does_the_same_and_goes_on_from_a_checkpoint() {
+    let teacher = network(1);
+    let rule = Rule::improved(3, Range::Int4);
+    let begin = || {
+        let mut student = network(2);
+        let mut votes = VoteTrainer::new(rule).unwrap();
+        votes.convert(&mut student, range(Range::Int4)).unwrap();
+        (student, votes)
+    };
+    let steps = |student: &mut Parameters<Cpu>, optimizer: &mut VoteOptimizer<Sgd<_>>, steps: std::ops::Range<u64>| {
+        for step in steps {
+            optimizer.begin();
+            for (name, gradient) in gradients(&teacher, student, step) {
+                let step = Step { rate: 0.05, decay: 0.1 };
+                let change = |value| optimizer.update(&name, value, gradient, step);
+                student.update(&name, change).unwrap();
+            }
+        }
+    };
+    let (mut student, votes) = begin();
+    let mut optimizer = VoteOptimizer::new(votes, Sgd::new(0.0), 0.1);
+    steps(&mut student, &mut optimizer, 0..10);
+    for (name, matrix) in optimizer.votes().matrices() {
+        assert_eq!(matrix.values(), crate::tensor::values(student.matrix(name).unwrap()));
+    }
+
+    // By hand, with the same rate and a bias that moves alike.
+    let (mut other, mut votes) = begin();
+    let mut sgd = Sgd::new(0.0);
+    for step in 0..10 {
+        let mut gradients = gradients(&teacher, &other, step);
+        votes.vote::<Cpu>(&mut gradients).unwrap();
+        for (name, gradient) in gradients {
+            let step = Step { rate: 0.05, decay: 0.1 };
+            let change = |value| sgd.update(&name, value, gradient, step);
+            other.update(&name, change).unwrap();
+        }
+        if votes.is_due() {
+            votes.commit(0.05 / 0.1, &mut other).unwrap();
+        }
+    }
+    for (name, matrix) in votes.matrices() {
+        assert_eq!(optimizer.votes().get(name), Some(matrix), "{name}");
+    }
+
+    // From a checkpoint between two commits.
+    let (_, votes) = begin();
+    let mut resumed = VoteOptimizer::new(votes, Sgd::new(0.0), 0.1);
+    let state: Vec<(String, Tensor<_, 2>)> = optimizer.state();
+    resumed.restore(state, optimizer.updates());
+    let mut copy = student.clone();
+    steps(&mut student, &mut optimizer, 10..20);
+    steps(&mut copy, &mut resumed, 10..20);
+    for (name, matrix) in optimizer.votes().matrices() {
+        assert_eq!(resumed.votes().get(name), Some(matrix), "{name}");
+    }
+}
