@@ -12,7 +12,7 @@ Rounds alternate between the contenders, so that a change of the machine's mood 
 With --load everything is measured a second time while as many busy loops as there are cores run beside it.
 
 llama.cpp comes as `xllamacpp` from PyPI (installed into target/peers-venv where this Python lacks it) and gets the best
-of its settings: flash attention on and off are both measured and the better median counts, as is
+of its settings: flash attention on and off are both measured (--flash) and the better median counts, as is
 OMP_WAIT_POLICY=passive beside the default, which matters under load. Its model stays loaded and warm, nothing is cached
 between requests, its sampler is greedy, and the figures are its server's own timings. The wheel's CPU features are
 printed: it is built for AVX2, without AVX-512 or VNNI. Where halfpi is missing only llama.cpp is measured, and that is
@@ -129,7 +129,7 @@ def compare(args, python, threads):
     peers = [
         LlamaCpp(python, name, model, threads, flash, passive)
         for name, model in args.peers.items()
-        for flash in (False, True)
+        for flash in args.flash
         for passive in policies
     ]
     # A first run of each warms it; halfpi's also says where its decode begins, and llama.cpp is asked for the same.
@@ -209,6 +209,7 @@ def main():
     parser.add_argument("--halfpi", type=Path, default=ROOT / "target" / "release" / "halfpi")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--flash", choices=("off", "on", "both"), default="both", help="llama.cpp's flash attention")
     parser.add_argument("--load", action="store_true", help="measure again beside busy loops, one a core")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args()
@@ -220,6 +221,7 @@ def main():
         print(f"no halfpi at {args.halfpi} (cargo build --release -p halfpi-cli): measuring llama.cpp alone")
         args.halfpi = None
     args.more = args.halfpi_args.split()
+    args.flash = {"off": (False,), "on": (True,), "both": (False, True)}[args.flash]
     choose_models(args, parser)
 
     python = python_with_xllamacpp()

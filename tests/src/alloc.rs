@@ -2,7 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 /// The system's allocator, counting what each thread holds. Make it the `#[global_allocator]` of a test.
 #[derive(Debug)]
@@ -18,8 +18,13 @@ thread_local! {
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 /// The most bytes that one of them was for.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
+/// The bytes that all of them hold together, and the most they have held.
+static ALL_HELD: AtomicIsize = AtomicIsize::new(0);
+static ALL_PEAK: AtomicIsize = AtomicIsize::new(0);
 
 fn count(change: isize) {
+    let held = ALL_HELD.fetch_add(change, Ordering::Relaxed) + change;
+    ALL_PEAK.fetch_max(held, Ordering::Relaxed);
     // A thread that is ending has no counters any more.
     let _ = HELD.try_with(|held| {
         held.set(held.get() + change);
@@ -52,6 +57,16 @@ pub fn peak_bytes_during(work: impl FnOnce()) -> usize {
     PEAK.set(before);
     work();
     (PEAK.get() - before) as usize
+}
+
+/// The most memory that all threads together held at one time during `work`, in bytes beyond what they held before.
+///
+/// Counts only where [`CountingAllocator`] is the global allocator, in a test that is alone in its process.
+pub fn peak_bytes_of_all_threads_during(work: impl FnOnce()) -> usize {
+    let before = ALL_HELD.load(Ordering::Relaxed);
+    ALL_PEAK.store(before, Ordering::Relaxed);
+    work();
+    (ALL_PEAK.load(Ordering::Relaxed) - before) as usize
 }
 
 /// How often all threads together have asked for memory so far.
