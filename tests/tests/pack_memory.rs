@@ -69,7 +69,7 @@ fn promised(config: &Config, calibrated: bool) -> usize {
         return two_tensors;
     }
     let layer = layer_weights(config) * 9 / 8;
-    two_tensors + TOKENS * 7 * wide * 4 + 3 * wide * wide * 8 + 7 * largest * 4 + 2 * layer
+    two_tensors + TOKENS * 7 * wide * 4 + 3 * wide * wide * 8 + 5 * largest * 4 + 2 * layer
 }
 
 fn layer_weights(config: &Config) -> usize {

@@ -8,8 +8,8 @@
 //! Memory, besides what packing takes anyway, two tensors and the output (all of which is kept until it is written): for
 //! each token seven times as many floats as the widest matrix has columns (both streams, what goes into a step and what
 //! comes out); three squares of that width in f64 (the second moments, their factors, and what the layers before are off
-//! by); seven floats for each weight of the largest matrix; and twice a layer at 8 bits. That is what is in use: what the
-//! allocator holds back comes on top.
+//! by); five floats for each weight of the largest matrix; and twice a layer at 8 bits. That is what is in use
+//! (`tests/tests/pack_memory.rs` counts it): what the allocator holds back comes on top.
 
 mod error;
 mod inputs;

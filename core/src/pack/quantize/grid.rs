@@ -54,14 +54,6 @@ impl Grid {
         }
     }
 
-    /// Whether [`scale`](Self::scale) is the one of least error, and not one of another rule.
-    pub(super) fn is_least_squares(&self) -> bool {
-        match self {
-            Grid::Integers(_, rule) => matches!(rule, Rule::LeastSquares | Rule::Ternary),
-            Grid::Ladder8(_) | Grid::Ladder16(_) | Grid::Table(_) => true,
-        }
-    }
-
     /// The scale with which nothing is lost, if there is one.
     pub(super) fn exact(&self, weights: &[f32]) -> Option<f32> {
         match self {

@@ -8,8 +8,6 @@ const PANEL: usize = 64;
 /// The factors of a damped matrix of second moments.
 pub(in super::super::super) struct Factor {
     n: usize,
-    /// H, damped, `[n][n]`.
-    h: Vec<f32>,
     /// M, `[n][n]`: row k says how much of an error of input k input j > k can take over. Only what is above the
     /// diagonal is set.
     m: Vec<f32>,
@@ -29,16 +27,9 @@ impl Factor {
         }
         let mut factor = Self {
             n,
-            h: vec![0.0; n * n],
             m: vec![0.0; n * n],
             d: vec![0.0; n],
         };
-        for i in 0..n {
-            for j in i..n {
-                let moment = h[i * n + j] as f32;
-                (factor.h[i * n + j], factor.h[j * n + i]) = (moment, moment);
-            }
-        }
         let mut end = n;
         while end > 0 {
             let start = end.saturating_sub(PANEL);
@@ -57,11 +48,6 @@ impl Factor {
 
     pub fn len(&self) -> usize {
         self.n
-    }
-
-    /// Row `k` of H.
-    pub fn moments(&self, k: usize) -> &[f32] {
-        &self.h[k * self.n..][..self.n]
     }
 
     /// Row `k` of M.

@@ -12,7 +12,6 @@
 //! Li et al. 2025, arXiv:2504.02692, section 3): `drift` is w C.
 
 mod factor;
-mod refine;
 
 use std::thread;
 
@@ -22,7 +21,6 @@ use super::super::scales::ScaleType;
 use super::{Grid, inverse};
 
 pub(in super::super) use self::factor::Factor;
-use self::refine::Refinement;
 
 /// Columns that receive the errors of a group of columns at a time: they fit the first-level cache.
 const BLOCK: usize = 256;
@@ -30,9 +28,7 @@ const BLOCK: usize = 256;
 /// What the rounding of one matrix goes by.
 pub(in super::super) struct Feedback<'a> {
     factor: &'a Factor,
-    /// What the rows' outputs are off already, `[rows][cols]`: the mean of (wanted output - w x̂) x̂ᵀ.
-    drift: Vec<f32>,
-    /// What that makes them want of their weights: drift H⁻¹, before the order of columns counts.
+    /// What the drift makes the rows want of their weights, `[rows][cols]`: drift H⁻¹, before the order of columns counts.
     shift: Vec<f32>,
 }
 
@@ -45,15 +41,14 @@ pub(super) struct Rounded {
 }
 
 impl<'a> Feedback<'a> {
-    /// Takes the drift that each half of the text shows, `[rows][cols]`.
+    /// Takes the drift that each half of the text shows, `[rows][cols]`: the mean of (wanted output - w x̂) x̂ᵀ.
     ///
     /// A layer has many weights to fit to the drift of a text, and would fit them to chance as well, layer after layer. What
     /// both halves show is none: with u and v the shifts that they ask for, the mean of the two is taken times
     /// 2 u·v / (u·v + (u·u + v·v)/2), where x·y = x H yᵀ: the factor of least squared error where the halves' chances are
     /// independent.
-    pub fn new(factor: &'a Factor, [mut drift, other]: [Vec<f32>; 2], threads: usize) -> Self {
+    pub fn new(factor: &'a Factor, [mut shift, mut second]: [Vec<f32>; 2], threads: usize) -> Self {
         let cols = factor.len();
-        let (mut shift, mut second) = (drift.clone(), other.clone());
         let rows = (shift.len() / cols).div_ceil(threads.max(1)).max(1) * cols;
         // One entry a row, summed in order: the figure does not depend on the number of threads.
         let mut products = vec![[0.0; 2]; shift.len() / cols];
@@ -77,12 +72,10 @@ impl<'a> Feedback<'a> {
         let share = (2.0 * cross / (cross + own)).clamp(0.0, 1.0) as f32;
         // 0 / 0, where nothing is off.
         let share = if share.is_finite() { share } else { 0.0 };
-        for (half, other) in [(&mut drift, &other), (&mut shift, &second)] {
-            for (half, other) in half.iter_mut().zip(other) {
-                *half = share * (*half + other) / 2.0;
-            }
+        for (half, other) in shift.iter_mut().zip(second) {
+            *half = share * (*half + other) / 2.0;
         }
-        Self { factor, drift, shift }
+        Self { factor, shift }
     }
 
     /// Chooses codes and scales of some rows, of which the first is row `first` of the matrix. `group` weights share a
@@ -139,13 +132,6 @@ impl<'a> Feedback<'a> {
                 }
             }
         }
-        let refinement = Refinement {
-            feedback: self,
-            grid,
-            group,
-            ty: (given.is_none() && grid.is_least_squares()).then_some(ty),
-        };
-        refinement.run(first, weights, &mut rounded);
         rounded
     }
 
