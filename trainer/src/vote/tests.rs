@@ -155,24 +155,25 @@ fn votes_of_all_workers_are_those_of_one_process() {
 fn add_up(several: &mut [(Parameters<Cpu>, VoteTrainer)]) {
     let mut sums: Vec<Vec<i32>> = Vec::new();
     for (_, votes) in several.iter_mut() {
-        let mut place = 0;
-        let add = |votes: &mut [i32]| {
-            match sums.get_mut(place) {
-                Some(sum) => sum.iter_mut().zip(votes).for_each(|(sum, vote)| *sum += *vote),
-                None => sums.push(votes.to_vec()),
-            }
-            place += 1;
-            Ok::<_, Infallible>(())
-        };
-        votes.reduce(add, |_| Ok(())).unwrap();
+        for (place, matrix) in votes.matrices.values_mut().enumerate() {
+            let add = |votes: &mut [i32]| {
+                match sums.get_mut(place) {
+                    Some(sum) => sum.iter_mut().zip(votes).for_each(|(sum, vote)| *sum += *vote),
+                    None => sums.push(votes.to_vec()),
+                }
+                Ok::<_, Infallible>(())
+            };
+            matrix.votes_mut().change(add).unwrap();
+        }
     }
     for (_, votes) in several {
-        let mut sums = sums.iter();
-        let put = |votes: &mut [i32]| {
-            votes.copy_from_slice(sums.next().unwrap());
-            Ok::<_, Infallible>(())
-        };
-        votes.reduce(put, |_| Ok(())).unwrap();
+        for (matrix, sum) in votes.matrices.values_mut().zip(&sums) {
+            let put = |votes: &mut [i32]| {
+                votes.copy_from_slice(sum);
+                Ok::<_, Infallible>(())
+            };
+            matrix.votes_mut().change(put).unwrap();
+        }
     }
 }
 

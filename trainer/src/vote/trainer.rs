@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::commit::Progress;
 use super::{Committed, IntegerMatrix, Range, Rule, VoteError};
+use crate::parallel::Collective;
 use crate::tensor::{AutodiffBackend, Backend, Tensor, matrix};
 use crate::{Gradients, Parameters, Result};
 
@@ -184,21 +185,18 @@ impl VoteTrainer {
         self.micro_steps >= self.rule.every
     }
 
-    /// Adds up the votes of all processes, exactly: `sum` gets a stretch of them after the other, the same ones on every
-    /// process, and replaces each by its sum over the processes. `sum_floats` does the same for the gradients of scales,
-    /// if they are learned.
+    /// Adds up the votes of all processes, exactly, and the gradients of scales if they are learned.
     ///
     /// # Errors
-    /// Those of `sum` and `sum_floats`.
-    pub fn reduce<E>(
-        &mut self,
-        mut sum: impl FnMut(&mut [i32]) -> Result<(), E>,
-        mut sum_floats: impl FnMut(&mut [f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// [`TrainError::Parallel`](crate::TrainError::Parallel).
+    pub fn reduce(&mut self, together: &mut dyn Collective) -> Result<()> {
+        if together.world_size() == 1 {
+            return Ok(());
+        }
         for matrix in self.matrices.values_mut() {
-            matrix.votes_mut().change(&mut sum)?;
+            matrix.votes_mut().change(|votes| together.all_reduce_sum_i32(votes))?;
             if !matrix.pull_mut().is_empty() {
-                sum_floats(matrix.pull_mut())?;
+                together.all_reduce_sum_f32(matrix.pull_mut())?;
             }
         }
         Ok(())

@@ -5,10 +5,11 @@ mod processes;
 mod worker;
 
 use super::{counting, trainer};
-use halfpi_trainer::TrainError;
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::parallel::{Collective, Options, ParallelError, Single, Tcp, World, connect, spawn_local};
-use halfpi_trainer::tensor::values;
+use halfpi_trainer::tensor::{Cpu, matrix, values};
+use halfpi_trainer::vote::{IntegerMatrix, Range, Rule, VoteTrainer};
+use halfpi_trainer::{Random, TrainError};
 use processes::Processes;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -65,6 +66,49 @@ fn train(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<
         );
     }
     Ok(result)
+}
+
+/// Votes with the gradients of `ranks`, of `size` in all; gives the integers after every commit.
+fn vote(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<Vec<u8>, TrainError> {
+    let rule = Rule {
+        every: 3 * ranks.len() as u32,
+        ..Rule::improved(3, Range::Int4)
+    };
+    let (width, mut random) = (rule.width((size / ranks.len()) as u32), Random::new(1));
+    let integers = IntegerMatrix::random([8, 32], Range::Int4, 0.02, width, &mut random);
+    let mut votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
+    votes.insert("weight", integers.clone());
+    let mut result = Vec::new();
+    for step in 0..15 {
+        for &rank in ranks {
+            let gradient = (0..256).map(|i| noise(rank, 256 * step + i) as f32).collect();
+            votes.vote_on("weight", matrix::<Cpu>(gradient, [8, 32], &Default::default()));
+            votes.end_micro_step()?;
+        }
+        if votes.is_due() {
+            votes.reduce(together)?;
+            votes.commit_votes(0.5)?;
+            let codes = votes.get("weight").map(IntegerMatrix::codes).unwrap_or_default();
+            assert_ne!(codes, integers.codes());
+            result.extend(codes.iter().map(|&code| code as u8));
+        }
+    }
+    assert_eq!(result.len(), 5 * 256);
+    Ok(result)
+}
+
+#[test]
+fn two_and_four_processes_vote_as_one_does() {
+    for size in [2, 4] {
+        let all: Vec<usize> = (0..size).collect();
+        let expected = vote(&all, size, &mut Single).unwrap();
+        let mut processes = Processes::all("voting", size);
+        processes.succeed();
+        for rank in 0..size {
+            let result = std::fs::read(processes.directory.join(rank.to_string())).unwrap();
+            assert!(result == expected, "rank {rank} of {size} voted for something else");
+        }
+    }
 }
 
 #[test]

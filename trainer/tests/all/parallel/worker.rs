@@ -1,6 +1,6 @@
 //! What the processes of these tests do.
 
-use super::{FAILED, LENGTHS, PATIENCE, bytes, floats, train, votes};
+use super::{FAILED, LENGTHS, PATIENCE, bytes, floats, train, vote, votes};
 use halfpi_trainer::TrainError;
 use halfpi_trainer::parallel::{Options, World, connect};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,10 @@ fn act(scenario: &str, directory: &Path, world: &World) -> Result<(), TrainError
         }
         "training" => {
             let result = train(&[world.rank], world.size, ranks.as_mut())?;
+            std::fs::write(directory.join(world.rank.to_string()), result).unwrap();
+        }
+        "voting" => {
+            let result = vote(&[world.rank], world.size, ranks.as_mut())?;
             std::fs::write(directory.join(world.rank.to_string()), result).unwrap();
         }
         // Work without end, until somebody fails.
