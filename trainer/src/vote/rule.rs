@@ -78,7 +78,7 @@ impl Rule {
     /// the smaller the larger a step of these integers is beside a weight.
     pub fn improved(every: u32, range: Range) -> Self {
         let share = match range {
-            Range::Int8 => 0.5,
+            Range::Int8 => 1.0,
             Range::Int4 => 0.1,
             Range::Int2 | Range::Ternary => 0.02,
         };
