@@ -82,7 +82,7 @@ impl Levels {
         let most = self.most() / self.stretch();
         let count = (rows * cols) as f32;
         let factor = (count * most).sqrt().recip() / self.stretch();
-        with_gradient_of(levels * scale, weight * inside + alpha * (by_scale * factor))
+        with_gradient_of(levels * scale, weight * inside + alpha * factor * by_scale)
     }
 }
 

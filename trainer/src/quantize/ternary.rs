@@ -5,14 +5,17 @@ use halfpi::pack::Scales;
 use super::scale::project;
 use crate::tensor::{Backend, Tensor};
 
+/// Thresholds below this count as this: nothing is divided by 0.
+const LEAST: f32 = 1e-30;
+
 /// -s, 0 or s, where s is the mean magnitude of the weights that share it: 0 for those of at most `threshold` times as
 /// much. The identity on the way back.
 pub(super) fn abs_mean<B: Backend>(weight: Tensor<B, 2>, scales: Scales, threshold: f32) -> Tensor<B, 2> {
     project(weight, scales, |weight| {
-        let magnitude = weight.clone().abs();
-        let scale = magnitude.clone().mean_dim(1);
-        let kept = magnitude.greater(scale.clone() * threshold).float();
-        (weight.sign() * kept, scale)
+        let scale = weight.clone().abs().mean_dim(1);
+        // What rounds to 0 is at most half of what it is divided by.
+        let twice = (scale.clone() * (2.0 * threshold)).clamp_min(LEAST);
+        ((weight * twice.recip()).round().clamp(-1.0, 1.0), scale)
     })
 }
 

@@ -1,5 +1,7 @@
 //! Models trained quantized: the loss falls with every method, and the engine computes with what training computed with.
 
+use std::time::Instant;
+
 use halfpi::engine::{Engine, EngineOptions};
 use halfpi::gguf::ModelFile;
 use halfpi::pack::synthetic::SyntheticModel;
@@ -11,8 +13,8 @@ use halfpi_trainer::model::{Arrangement, Transformer};
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::optimize::{AdamW, Schedule};
 use halfpi_trainer::parallel::Single;
-use halfpi_trainer::quantize::{Quantized, Scheme, convert, match_deviation};
-use halfpi_trainer::tensor::{Cpu, Int, Tensor, TensorData, values};
+use halfpi_trainer::quantize::{Activations, Quantized, Scheme, convert, match_deviation};
+use halfpi_trainer::tensor::{Cpu, Distribution, Int, Tensor, TensorData, values};
 use halfpi_trainer::train::Trainer;
 use halfpi_trainer::{Parameters, TrainError};
 
@@ -21,7 +23,7 @@ use super::{counting, parameters};
 const LENGTH: usize = 8;
 const UPDATES: u64 = 6;
 
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 19] = [
     "ternary",
     "ternary:threshold=0.8:scales=row",
     "ternary:learned",
@@ -40,6 +42,7 @@ const METHODS: [&str; 18] = [
     "phi4-additive",
     "phi5",
     "phi5-additive",
+    "phi4, head=q8",
 ];
 
 /// A random model of one layer.
@@ -164,5 +167,48 @@ fn the_engine_computes_with_what_training_computed_with() {
         result.unwrap();
         let size = logits.iter().map(|logit| logit.abs()).fold(0f32, f32::max);
         assert!(largest < 4e-3 * size, "{architecture:?} {method}: {largest} of {size}");
+    }
+}
+
+/// What quantizing a matrix costs, beside the product it is for: a measurement, for
+/// `cargo test --release -p halfpi-trainer --test all -- --ignored --nocapture what_quantizing_costs`.
+#[test]
+#[ignore = "a measurement"]
+fn what_quantizing_costs() {
+    const SIDE: usize = 1024;
+    const POSITIONS: usize = 1024;
+    const NAME: &str = "blk.0.ffn_up.weight";
+    let device = Default::default();
+    let random = |rows| Tensor::<Cpu, 2>::random([rows, SIDE], Distribution::Normal(0.0, 0.02), &device);
+    let best_of = |work: &dyn Fn()| {
+        let times = (0..5).map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64() * 1e3
+        });
+        times.fold(f64::INFINITY, f64::min)
+    };
+    let (weight, x) = (random(SIDE).require_grad(), random(POSITIONS).require_grad());
+    let product = || x.clone().matmul(weight.clone().transpose());
+    let millis = best_of(&|| drop(product().sum().backward()));
+    println!("a product of {POSITIONS} positions with {SIDE} x {SIDE} and back: {millis:.1} ms");
+    for activations in ["token", "group"] {
+        let activations: Activations = activations.parse().unwrap();
+        let millis = best_of(&|| drop(activations.quantize(x.clone()).sum().backward()));
+        println!("activations {activations}: {millis:.1} ms");
+    }
+    for method in METHODS
+        .into_iter()
+        .filter(|method| !method.contains(','))
+        .chain(["phase-complex"])
+    {
+        let scheme: Scheme = method.parse().unwrap();
+        let mut parameters = Parameters::default();
+        parameters.insert(NAME, weight.clone());
+        convert(&mut parameters, &scheme).unwrap();
+        let (parameters, scheme) = (&parameters, &scheme);
+        let quantized = Quantized { parameters, scheme };
+        let millis = best_of(&|| drop(quantized.effective(NAME).unwrap().sum().backward()));
+        println!("{method}: {millis:.1} ms");
     }
 }
