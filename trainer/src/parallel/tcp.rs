@@ -56,13 +56,16 @@ impl Tcp {
             .spawn(|| monitor.run());
         let monitor = Some(monitor.map_err(system("start a thread"))?);
         let chain = Chain::new(world.rank, world.size, below, above, Arc::clone(&shared));
-        Ok(Self {
+        let mut tcp = Self {
             rank: world.rank,
             size: world.size,
             chain,
             shared,
             monitor,
-        })
+        };
+        // Nobody leaves before all links stand: who is still linking up would take that for a failure.
+        tcp.barrier()?;
+        Ok(tcp)
     }
 
     /// Does one operation, and finds out whose fault it is if it fails.

@@ -201,7 +201,7 @@ fn a_process_that_hangs_is_named() {
     let hangs = processes.running.remove(1);
     processes.fail(
         &[0, 2],
-        &["rank 1 failed", "waited for it", "operation 2 while it has begun 1"],
+        &["rank 1 failed", "waited for it", "operation 3 while it has begun 2"],
     );
     processes.running = vec![hangs];
 }
