@@ -109,7 +109,10 @@ fn improved_rules_learn_in_every_range() {
             // Steps as large as weights, and all of them at every commit, are mostly noise.
             let [_, stated] = run(Rule::as_stated(every), integers, 400);
             eprintln!("{integers:?} as stated N={every}: {before} -> {stated}");
-            assert!(after < 0.5 * stated, "{integers:?}, N = {every}: {after}, as stated {stated}");
+            assert!(
+                after < 0.5 * stated,
+                "{integers:?}, N = {every}: {after}, as stated {stated}"
+            );
         }
     }
 }
