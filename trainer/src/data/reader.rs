@@ -15,7 +15,7 @@ use crate::Random;
 
 /// Bytes of a text file that are read, and held out, together.
 const FILE_PIECE: usize = 4 << 10;
-/// Bytes after which a text between blank lines is cut.
+/// Bytes after which a text between blank lines is cut into documents.
 const PARAGRAPH_PIECE: usize = 64 << 10;
 
 /// A place between two documents.
@@ -256,7 +256,7 @@ impl Reader {
             }
             ends = match documents {
                 TextDocuments::File => false,
-                TextDocuments::BlankLine => is_blank && !text.is_empty(),
+                TextDocuments::BlankLine => !text.is_empty() && (is_blank || text.len() >= piece),
                 TextDocuments::Line => !text.is_empty(),
             };
         }

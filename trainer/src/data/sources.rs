@@ -48,7 +48,7 @@ pub enum TextDocuments {
     /// A file is one document. It is read, and held out, in pieces of some 4 KiB that end with a line.
     #[default]
     File,
-    /// Blank lines separate documents; those of more than 64 KiB are read in pieces.
+    /// Blank lines separate documents; those of more than 64 KiB are cut into several.
     BlankLine,
     /// Each line is one.
     Line,

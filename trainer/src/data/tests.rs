@@ -541,6 +541,19 @@ fn text_files_have_documents_as_asked() {
     assert_eq!(read(TextDocuments::File), "one\ntwo\n\n\nthree\n|");
     assert_eq!(read(TextDocuments::BlankLine), "one\ntwo|three|");
     assert_eq!(read(TextDocuments::Line), "one|two|three|");
+
+    folder.write(
+        "a.txt",
+        format!("{}\n\nend\n", "a line of a long paragraph\n".repeat(3000)),
+    );
+    let options = SourceOptions {
+        text_documents: TextDocuments::BlankLine,
+        ..nothing_held_out()
+    };
+    let corpus = corpus(&folder, options);
+    let mut stream = corpus.stream(Part::Training, StreamOptions::once(4, 512)).unwrap();
+    while stream.next_batch().unwrap().is_some() {}
+    assert_eq!(stream.report().documents, 3);
 }
 
 /// A long text is one document on each side but for where a piece of it is on the other.
