@@ -89,7 +89,8 @@ impl Levels {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{NAME, converted, dequantized, run, sqnr, upstream, weights};
-    use crate::tensor::values;
+    use super::{Levels, Tensor};
+    use crate::tensor::{Cpu, matrix, scalar, values};
     use halfpi::pack::{Format, pack_trained};
 
     const SHAPE: [usize; 2] = [40, 64];
@@ -149,6 +150,26 @@ mod tests {
             let sqnr = sqnr(&weights, &effective);
             assert!(sqnr > least, "{method}: {sqnr} dB");
         }
+    }
+
+    /// Where all weights are cut off the loss is a straight line in α, and the gradient its slope times LSQ's factor.
+    #[test]
+    fn cut_off_weights_have_the_gradient_of_finite_differences() {
+        let (shape, stretch) = ([1, 32], Levels::Ternary.stretch());
+        let weights: Vec<f32> = (0..32).map(|i| if i % 3 == 0 { -1.0 } else { 1.0 }).collect();
+        let sent: Tensor<Cpu, 2> = matrix(upstream(32), shape, &Default::default());
+        let weight: Tensor<Cpu, 2> = matrix(weights, shape, &Default::default());
+        // With scales that f16 holds.
+        let loss = |scale: f32| {
+            let alpha = matrix(vec![scale * stretch], [1, 1], &Default::default()).require_grad();
+            let loss = (Levels::Ternary.quantize(weight.clone(), alpha.clone()) * sent.clone()).sum();
+            (scalar(loss.clone()), scalar(alpha.grad(&loss.backward()).unwrap()))
+        };
+        let ((low, gradient), (high, _)) = (loss(0.25), loss(0.375));
+        let slope = (high - low) / (0.125 * stretch);
+        let factor = (32f32 / stretch).sqrt().recip();
+        assert!((gradient - slope * factor).abs() < 1e-5, "{gradient} {slope}");
+        assert!(slope.abs() > 0.1);
     }
 
     #[test]
