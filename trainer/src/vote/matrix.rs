@@ -300,6 +300,7 @@ fn check_finite(name: &str, values: &[f32], cols: usize) -> Result<(), VoteError
 
 #[cfg(test)]
 mod tests {
+    use super::super::Choice;
     use super::*;
     use halfpi::pack::{Scales, pack_matrix};
 
@@ -402,6 +403,36 @@ mod tests {
             })
         ));
         assert_eq!(matrix, before);
+    }
+
+    #[test]
+    fn scales_follow_their_gradient_where_they_are_learned() {
+        let begin = || IntegerMatrix::from_values("w", &[0.5, -0.5, 0.5, -0.5], [2, 2], Range::Ternary, VoteWidth::I8);
+        let commit = |scale_rate| {
+            let mut matrix = begin().unwrap();
+            // The loss grows with the first row's scale, and falls as the second one's grows.
+            let gradient = [1.0, -1.0, -1.0, 1.0];
+            matrix.vote("w", &gradient, Ballot::Sign, scale_rate > 0.0).unwrap();
+            let rule = Rule {
+                choice: Choice::Threshold(1.0),
+                scale_rate,
+                ..Rule::as_stated(2)
+            };
+            let progress = Progress {
+                commits: 0,
+                cast: 2,
+                rate: 1.0,
+            };
+            matrix.commit("w", &rule, progress).unwrap();
+            [matrix.scale(0), matrix.scale(1)]
+        };
+        assert_eq!(commit(0.0), [0.5, 0.5]);
+        let [first, second] = commit(0.1);
+        // exp(∓0.1 * 1 / 2), as 16 bits hold it.
+        assert!((first - 0.5 * (-0.05f32).exp()).abs() < 1e-3, "{first}");
+        assert!((second - 0.5 * 0.05f32.exp()).abs() < 1e-3, "{second}");
+        // A steep gradient moves them by a tenth at most.
+        assert!(commit(1e9)[0] > 0.45 && commit(1e9)[1] < 0.56);
     }
 
     #[test]

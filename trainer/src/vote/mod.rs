@@ -16,7 +16,6 @@
 mod commit;
 mod error;
 mod matrix;
-mod optimizer;
 mod range;
 mod rule;
 mod shared;
@@ -29,7 +28,6 @@ mod votes;
 pub use self::commit::Committed;
 pub use self::error::VoteError;
 pub use self::matrix::IntegerMatrix;
-pub use self::optimizer::VoteOptimizer;
 pub use self::range::Range;
 pub use self::rule::{Ballot, Choice, Rule};
 pub use self::shared::{SharedVotes, VotingWeights};
