@@ -5,8 +5,10 @@ mod pack_common;
 use std::ops::ControlFlow;
 
 use halfpi::gguf::{GgmlType, ModelFile, Writer};
-use halfpi::pack::{Format, Method, Options, PackError, Scales, Source, TensorReport, pack, pack_matrix_by};
-use halfpi_kernels::format::{Codes, Matrix, Packed, ScaleGroup, tables};
+use halfpi::pack::synthetic::{Storage, SyntheticModel};
+use halfpi::pack::{Blueprint, Format, Method, Options, PackError, Scales, Source, TensorReport, pack, pack_matrix_by};
+use halfpi::transformer::Architecture;
+use halfpi_kernels::format::{Codes, Float, Matrix, Packed, ScaleGroup, tables};
 use pack_common::weights::{Density, random, uniform};
 use pack_common::{Directory, unwrap_pack_error};
 
@@ -217,4 +219,132 @@ fn methods_for_other_formats_are_refused() {
         let error = pack_matrix_by(&weights, (32, 32), format, Scales::Row, method, 1).unwrap_err();
         assert!(matches!(error, PackError::Method { .. }), "{error}");
     }
+}
+
+/// Any f16 scales: their mantissas have all bits.
+fn f16_scale(i: usize) -> f32 {
+    half::f16::from_f32(0.013 + 0.0007 * (i * 31 % 97) as f32).to_f32()
+}
+
+fn exactly(format: Format) -> Options {
+    Options {
+        must_be_exact: true,
+        ..Options::new(format)
+    }
+}
+
+/// Random codes and scales, read as floats: packing them again finds codes that give the same floats, in every format.
+#[test]
+fn what_a_format_can_say_it_says_exactly() {
+    for format in Format::all() {
+        let Some(storage) = Storage::of(format) else { continue };
+        let architecture = match format {
+            Format::PhaseComplex => Architecture::IFairy,
+            _ => Architecture::Llama,
+        };
+        let model = SyntheticModel::tiny(architecture).with_storage(storage);
+        let packed = Source::from_model_file(model.to_model_file().unwrap());
+        let blueprint = Blueprint::of(&packed).unwrap();
+        let shapes = packed.shapes().unwrap();
+        let floats = blueprint.to_model_file(Float::F32, &shapes, |tensor| packed.read(&tensor.name));
+        let floats = Source::from_model_file(floats.unwrap());
+        let directory = Directory::new();
+        let path = directory.path().join("packed.gguf");
+        let head = if storage.is_complex() { Format::Q8 } else { format };
+        let options = Options {
+            head,
+            ..exactly(format)
+        };
+        let report = pack(&floats, &options, &path, &mut |_| ControlFlow::Continue(()));
+        for tensor in report.unwrap_or_else(|error| panic!("{format}: {error}")).tensors {
+            assert_eq!(tensor.sqnr_db, None, "{format}: {}", tensor.name);
+        }
+        let again = Source::open(&path).unwrap();
+        for shape in &shapes {
+            let [stored, weights] = [&again, &packed].map(|source| source.read(&shape.name).unwrap());
+            assert!(stored == weights, "{format}: {}", shape.name);
+        }
+    }
+}
+
+/// Weights of few magnitudes are levels of several scales, of which f16 may hold one only; and the largest integer need
+/// not occur.
+#[test]
+fn few_levels_are_kept_too() {
+    let (rows, cols) = (37, 256);
+    for (format, levels, group) in [
+        (Format::Phi4, &[21.0, -21.0][..], 32),
+        (Format::Phi4, &[13.0, -13.0, 34.0], 64),
+        (Format::Phi5, &[23.0, -23.0], 32),
+        (Format::Phi4Additive, &[9.0], 32),
+        (Format::Halfpi4, &[7.0, -7.0], 32),
+        (Format::Halfpi4, &[7.0, 0.0, -5.0], cols),
+        (Format::Q6, &[31.0, 29.0, -27.0], cols),
+        (Format::Halfpi8, &[100.0, -99.0, 3.0, 0.0], cols),
+        (Format::Q8, &[97.0, -1.0, 0.0], 128),
+        (Format::Halfpi2, &[-2.0, 0.0], 32),
+    ] {
+        let codes = format.codes().unwrap();
+        let table: Vec<f32> = match codes {
+            Codes::Codebook4(table) => table.map(f32::from).to_vec(),
+            Codes::Codebook5(table) => table.map(f32::from).to_vec(),
+            _ => levels.to_vec(),
+        };
+        // Tables have other levels than the ladder: the nearest do.
+        let levels: Vec<f32> = levels
+            .iter()
+            .map(|level| {
+                let nearest = table
+                    .iter()
+                    .min_by(|a, b| (*a - level).abs().total_cmp(&(*b - level).abs()));
+                *nearest.unwrap()
+            })
+            .collect();
+        let weights = trained(&levels, group, rows * cols, f16_scale);
+        let stored = packed(&source(&weights, rows), &exactly(format)).unwrap();
+        assert!(stored.weights == weights, "{format}, groups of {group}");
+        assert_eq!(stored.report.note.as_deref(), Some("scales as trained"), "{format}");
+    }
+}
+
+#[test]
+fn a_weight_beside_the_grid_is_refused_by_name() {
+    let (rows, cols) = (37, 64);
+    for format in [
+        Format::Ternary,
+        Format::Phi4,
+        Format::Halfpi8,
+        Format::PhaseT2,
+        Format::F16,
+    ] {
+        let mut weights = vec![0.25; rows * cols];
+        if format != Format::F16 {
+            weights = trained(&[1.0, -1.0], cols, rows * cols, f16_scale);
+        }
+        if format == Format::PhaseT2 {
+            weights.fill(0.0);
+        }
+        let (row, column) = (33, 7);
+        weights[row * cols + column] = 0.123_456_7;
+        weights[row * cols + column + 1] = 0.000_123;
+        let error = unwrap_pack_error(packed(&source(&weights, rows), &exactly(format)).map(drop));
+        match error {
+            PackError::Changed {
+                name,
+                row: r,
+                weight,
+                stored,
+                ..
+            } => {
+                assert_eq!(name, "x.weight");
+                assert!(weight != stored, "{format}");
+                // A matrix with weights beside the grid has no scales of its training any more.
+                assert!(r <= row, "{format}: row {r}");
+            }
+            error => panic!("{format}: {error}"),
+        }
+    }
+    // Rows that no group divides are kept as f16.
+    let error = unwrap_pack_error(packed(&source(&vec![0.1; 33 * 4], 4), &exactly(Format::Q8)).map(drop));
+    assert!(matches!(error, PackError::Changed { row: 0, column: 0, .. }), "{error}");
 }

@@ -12,6 +12,9 @@ pub enum TrainError {
     /// Something is wrong with the data.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+    /// The model could not be written as asked, or codes not be read.
+    #[error(transparent)]
+    Output(#[from] crate::output::OutputError),
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod model;
 pub mod objective;
 pub mod optimize;
+pub mod output;
 pub mod parallel;
 mod parameters;
 pub mod quantize;

@@ -7,13 +7,13 @@ use halfpi_kernels::format::Float;
 
 use super::floats::encode_row;
 use super::metadata::set_config;
-use super::source::set_tokenizer;
+use super::source::{set_tokenizer, tokenizer_files};
 use super::{Format, PackError, Source, TensorShape};
 use crate::engine::chat_template;
 use crate::gguf::{AtomicFile, GgmlType, ModelFile, Writer};
 use crate::model::{ModelError, read_metadata};
 use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, Vocabulary};
 use crate::transformer::Config;
 use crate::{Error, Result};
 
@@ -92,6 +92,18 @@ impl Blueprint {
     /// [`TemplateError`](crate::template::TemplateError) if it is broken.
     pub fn template(&self) -> Result<ChatTemplate> {
         chat_template(&self.metadata.gguf()?, &self.tokenizer()?)
+    }
+
+    /// `tokenizer.json` and its companions as the hub has them, by their names, the chat template among them; `None` where
+    /// the metadata says too little for that: of tokenizers that are no byte-level BPE, or have a pre-tokenizer that is
+    /// not known.
+    ///
+    /// # Errors
+    /// [`TokenizerError`](crate::tokenizer::TokenizerError) if the tokenizer is broken.
+    pub fn tokenizer_files(&self) -> Result<Option<Vec<(&'static str, serde_json::Value)>>> {
+        let gguf = self.metadata.gguf()?;
+        let template = gguf.opt_str("tokenizer.chat_template")?;
+        Ok(tokenizer_files(&Vocabulary::from_gguf(&gguf)?, template))
     }
 
     /// The model with these weights, in memory: matrices as floats of type `float`, vectors as f32.

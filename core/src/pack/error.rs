@@ -184,6 +184,24 @@ pub enum PackError {
         limit: f64,
     },
 
+    /// [`must_be_exact`](super::Options::must_be_exact) was asked for, and a weight is no level of the format times a scale.
+    #[error(
+        "tensor {name:?} cannot be stored as it is: the weight {weight} in row {row}, column {column} would become \
+         {stored}; no file was written: store it as it was trained, or with --keep '{name}=f32'"
+    )]
+    Changed {
+        /// The tensor.
+        name: String,
+        /// The first row with such a weight.
+        row: usize,
+        /// Its place in the row.
+        column: usize,
+        /// The weight.
+        weight: f32,
+        /// What the file would give back for it.
+        stored: f32,
+    },
+
     /// A file of a checkpoint is missing.
     #[error("{} is missing: it holds {purpose}; get the whole model directory", path.display())]
     MissingFile {

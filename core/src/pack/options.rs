@@ -29,6 +29,8 @@ pub struct Options {
     pub threads: usize,
     /// Whether to take what [`PackError::Loss`] refuses.
     pub allow_loss: bool,
+    /// Whether to refuse what changes any weight: for weights that training has left as the file is to store them.
+    pub must_be_exact: bool,
     /// Whether to gather a [`Survey`](super::Survey) of each matrix.
     pub survey: bool,
 }
@@ -47,6 +49,7 @@ impl Options {
             calibration: None,
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
             allow_loss: false,
+            must_be_exact: false,
             survey: false,
         }
     }
@@ -64,6 +67,11 @@ impl Options {
     /// Which weights of a matrix share a scale, if that was asked for: it counts for the format that was asked for.
     pub(super) fn scales_of(&self, format: Format) -> Option<Scales> {
         self.scales.filter(|_| format == self.format)
+    }
+
+    /// Whether matrices of a format have other levels than it has by itself.
+    pub(super) fn has_own_ladder(&self, format: Format) -> bool {
+        format == self.format && (self.exponents.is_some() || self.cluster != 1)
     }
 
     /// How the scales of a matrix are chosen.

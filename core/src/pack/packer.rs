@@ -6,14 +6,14 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use halfpi_kernels::format::stock::{Blocks, I2sOrder};
-use halfpi_kernels::format::{Dense, Float, GROUP, HEADER_BYTES, Layout, Matrix, Packed, ScaleGroup, TILE_ROWS};
+use halfpi_kernels::format::{GROUP, HEADER_BYTES, Layout, Matrix, ScaleGroup, TILE_ROWS};
 
 use super::calibrate::{Calibration, Item, calibrate};
 use super::floats::encode_row;
 use super::metadata::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
+use super::observe::Observer;
 use super::quantize::{Batch, Coding, pack_complex_rows, pack_rows, phase_complex_layout};
 use super::source::{Source, SourceTensor, Transform, Weights};
-use super::survey::Surveyor;
 use super::{
     Distortion, Format, Method, Options, PackError, PackReport, Progress, Scales, Survey, TensorReport, gate, survey,
 };
@@ -127,11 +127,11 @@ pub fn pack(
     let mut all = Distortion::default();
     for (index, (tensor, plan)) in tensors.iter().zip(plans).enumerate() {
         let is_matrix = tensor.dims.len() > 1;
-        let mut surveyor = (options.survey && is_matrix).then(|| Surveyor::new(tensor, options.threads));
+        let mut observer = Observer::new(tensor, options);
         let batch = calibrated.remove(&tensor.name);
         let distortion = match &batch {
-            Some(batch) => packer.calibrated(tensor, &plan.target, batch, &mut surveyor)?,
-            None => packer.tensor(index, tensor, &plan.target, &mut surveyor)?,
+            Some(batch) => packer.calibrated(tensor, &plan.target, batch, &mut observer)?,
+            None => packer.tensor(index, tensor, &plan.target, &mut observer)?,
         };
         if !options.allow_loss {
             let (judged, of) = match batch {
@@ -143,7 +143,7 @@ pub fn pack(
         if is_matrix {
             all = all.plus(distortion);
         }
-        let survey = surveyor.map(|surveyor| surveyor.finish(plan.target.scale_group()));
+        let survey = observer.finish(plan.target.scale_group());
         report.push(plan.report(tensor, distortion, survey));
         source.release(tensor);
     }
@@ -249,7 +249,7 @@ impl Plan {
         let (coding, note) = match (scales, method) {
             (Some(scales), _) => new(scales)?,
             (None, Method::AbsMean) => new(Scales::Tensor)?,
-            (None, Method::LeastSquares) => match trained(tensor, format) {
+            (None, Method::LeastSquares) => match trained(tensor, format).filter(|_| !options.has_own_ladder(format)) {
                 Some(coding) => (coding, Some("scales as trained".to_owned())),
                 None => new(format.scales())?,
             },
@@ -422,13 +422,13 @@ impl<W: Write> Packer<'_, W> {
         tensor: &SourceTensor<'_>,
         target: &Target,
         batch: &Batch,
-        surveyor: &mut Option<Surveyor<'_>>,
+        observer: &mut Observer<'_>,
     ) -> Result<Distortion> {
         if let Target::Codes(Coding { layout, .. }) = target {
             for bytes in [&layout.header()[..], &batch.codes, &batch.scales] {
                 self.out.write(&tensor.name, bytes)?;
             }
-            survey_codes(surveyor, tensor, 0..tensor.rows, layout, &[&batch.codes, &batch.scales])?;
+            observer.codes(0..tensor.rows, layout, &[&batch.codes, &batch.scales])?;
         }
         Ok(batch.distortion)
     }
@@ -438,7 +438,7 @@ impl<W: Write> Packer<'_, W> {
         index: usize,
         tensor: &SourceTensor<'_>,
         target: &Target,
-        surveyor: &mut Option<Surveyor<'_>>,
+        observer: &mut Observer<'_>,
     ) -> Result<Distortion> {
         let batches = Batches::new(tensor);
         let name = tensor.name.as_str();
@@ -449,7 +449,7 @@ impl<W: Write> Packer<'_, W> {
                     let (bytes, lost) = floats(tensor, rows.clone(), *ty)?;
                     distortion = distortion.plus(lost);
                     self.out.write(name, &bytes)?;
-                    survey_floats(surveyor, tensor, rows.clone(), *ty, &bytes)?;
+                    observer.floats(rows.clone(), *ty, &bytes)?;
                     self.advance(index, tensor, rows)?;
                 }
                 Ok(distortion)
@@ -463,7 +463,7 @@ impl<W: Write> Packer<'_, W> {
                 for rows in batches {
                     let batch = pack_rows(name, coding, tensor_scale, rows.clone(), &read, self.threads)?;
                     self.out.write(name, &batch.codes)?;
-                    survey_codes(surveyor, tensor, rows.clone(), layout, &[&batch.codes, &batch.scales])?;
+                    observer.codes(rows.clone(), layout, &[&batch.codes, &batch.scales])?;
                     scales.extend(batch.scales);
                     distortion = distortion.plus(batch.distortion);
                     self.advance(index, tensor, rows)?;
@@ -482,12 +482,7 @@ impl<W: Write> Packer<'_, W> {
                 for rows in (Batches { left: rows, ..batches }) {
                     let batch = pack_complex_rows(name, tensor.cols, rows.clone(), &read, self.threads)?;
                     self.out.write(name, &batch.codes)?;
-                    survey_phases(
-                        surveyor,
-                        tensor,
-                        rows.clone(),
-                        &[batch.codes, batch.scales.clone()].concat(),
-                    )?;
+                    observer.phases(rows.clone(), &[batch.codes, batch.scales.clone()].concat())?;
                     scales.extend(batch.scales);
                     distortion = distortion.plus(batch.distortion);
                     // A complex row is two real ones.
@@ -511,7 +506,7 @@ impl<W: Write> Packer<'_, W> {
                     packed.map_err(|source| tensor.format_error(source))?;
                     self.out.write(name, &codes)?;
                     let parts = [&codes[..], &batch_scales, &batch_minima];
-                    survey_codes(surveyor, tensor, rows.clone(), layout, &parts)?;
+                    observer.codes(rows.clone(), layout, &parts)?;
                     scales.extend(batch_scales);
                     minima.extend(batch_minima);
                     self.advance(index, tensor, rows)?;
@@ -524,9 +519,7 @@ impl<W: Write> Packer<'_, W> {
             }
             (Target::Copy { .. }, Weights::Packed { data, packed }) => {
                 self.out.write(name, data)?;
-                if let Some(surveyor) = surveyor {
-                    surveyor.add(0..tensor.rows, Matrix::Packed(*packed));
-                }
+                observer.see(0..tensor.rows, Matrix::Packed(*packed))?;
                 self.advance(index, tensor, 0..tensor.rows)?;
                 Ok(Distortion::default())
             }
@@ -577,81 +570,6 @@ impl Iterator for Batches {
         self.left.start = self.left.end.min(start + self.step);
         (start < self.left.end).then_some(start..self.left.start)
     }
-}
-
-/// Shows rows that were packed into `parts` (codes, scales, minima) to the surveyor, if there is one.
-fn survey_codes(
-    surveyor: &mut Option<Surveyor<'_>>,
-    tensor: &SourceTensor<'_>,
-    rows: Range<usize>,
-    layout: &Layout,
-    parts: &[&[u8]],
-) -> Result<(), PackError> {
-    let Some(surveyor) = surveyor else { return Ok(()) };
-    let has_minima = layout.minima_offset().is_some();
-    let part = Layout::new(
-        rows.len(),
-        tensor.cols,
-        layout.codes(),
-        layout.scale_group(),
-        has_minima,
-    );
-    let part = part.map(|part| {
-        if layout.has_f32_scales() {
-            part.with_f32_scales()
-        } else {
-            part
-        }
-    });
-    let bytes = parts.concat();
-    let packed = part.and_then(|part| Packed::new(part, &bytes));
-    let packed = packed.map_err(|source| tensor.format_error(source))?;
-    surveyor.add(rows, Matrix::Packed(packed));
-    Ok(())
-}
-
-/// The same for complex rows, packed into `bytes`: their real parts, and their imaginary ones.
-fn survey_phases(
-    surveyor: &mut Option<Surveyor<'_>>,
-    tensor: &SourceTensor<'_>,
-    rows: Range<usize>,
-    bytes: &[u8],
-) -> Result<(), PackError> {
-    let Some(surveyor) = surveyor else { return Ok(()) };
-    let format = |source| tensor.format_error(source);
-    let layout = phase_complex_layout(rows.len(), tensor.cols).map_err(format)?;
-    let stored = Matrix::Packed(Packed::new(layout, bytes).map_err(format)?);
-    let mut row = vec![0.0; 2 * tensor.cols];
-    for part in 0..2 {
-        let mut floats = Vec::with_capacity(rows.len() * tensor.cols * 4);
-        for i in 0..rows.len() {
-            stored.dequantize_row(part * rows.len() + i, &mut row).map_err(format)?;
-            floats.extend(row[..tensor.cols].iter().flat_map(|weight| weight.to_le_bytes()));
-        }
-        let first = part * tensor.rows / 2 + rows.start;
-        let dense = Dense::new(rows.len(), tensor.cols, Float::F32, &floats).map_err(format)?;
-        surveyor.add(first..first + rows.len(), Matrix::Dense(dense));
-    }
-    Ok(())
-}
-
-/// The same for rows of floats.
-fn survey_floats(
-    surveyor: &mut Option<Surveyor<'_>>,
-    tensor: &SourceTensor<'_>,
-    rows: Range<usize>,
-    ty: GgmlType,
-    bytes: &[u8],
-) -> Result<(), PackError> {
-    let Some(surveyor) = surveyor else { return Ok(()) };
-    let float = match ty {
-        GgmlType::F16 => Float::F16,
-        GgmlType::BF16 => Float::Bf16,
-        _ => Float::F32,
-    };
-    let dense = Dense::new(rows.len(), tensor.cols, float, bytes).map_err(|source| tensor.format_error(source))?;
-    surveyor.add(rows, Matrix::Dense(dense));
-    Ok(())
 }
 
 /// Some rows as floats of a type, and what that lost.

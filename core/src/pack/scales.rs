@@ -97,6 +97,14 @@ impl ScaleType {
         }
     }
 
+    /// Whether a scale is a number of this type.
+    pub(super) fn holds(self, scale: f32) -> bool {
+        // Most floats have more bits than f16's mantissa, which is seen before anything is rounded.
+        let f16_bits = 13;
+        let may = self == ScaleType::F32 || scale.to_bits() % (1 << f16_bits) == 0 || scale.abs() < 6.2e-5;
+        may && self.round(scale) == scale
+    }
+
     /// Writes a scale that was [`round`](Self::round)ed to the front of `out`.
     pub(super) fn write(self, scale: f32, out: &mut [u8]) {
         match self {
@@ -130,10 +138,12 @@ mod tests {
 
     #[test]
     fn scales_come_back_as_they_were_rounded() {
-        for scale in [0.0, 1e-9, 0.1, -3.7, 1e9, f32::MAX, f32::INFINITY] {
+        for scale in [0.0, 1e-9, 6e-8, 3e-5, 0.1, -3.7, 0.375, 1e9, f32::MAX, f32::INFINITY] {
             for ty in [ScaleType::F16, ScaleType::F32] {
                 let rounded = ty.round(scale);
                 assert!(rounded.is_finite());
+                assert!(ty.holds(rounded));
+                assert_eq!(ty.holds(scale), scale == rounded);
                 let mut bytes = [0; 4];
                 ty.write(rounded, &mut bytes);
                 let back = match ty {

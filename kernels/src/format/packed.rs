@@ -102,6 +102,16 @@ impl<'a> Packed<'a> {
         Ok(self.layout.codes().get(&self.data[at..], row, col))
     }
 
+    /// A weight in its parts: its level, its scale and its minimum. It is level * scale + minimum.
+    ///
+    /// # Errors
+    /// [`FormatError::OutOfRange`] if it is not inside the matrix.
+    pub fn parts(&self, row: usize, col: usize) -> Result<(i8, f32, f32), FormatError> {
+        self.code(row, col)?;
+        let (scale, minimum) = self.scale(row, col);
+        Ok((self.value(row, col), scale, minimum))
+    }
+
     /// The int8 value of one weight.
     pub(crate) fn value(&self, row: usize, col: usize) -> i8 {
         let codes = self.layout.codes();

@@ -248,15 +248,16 @@ impl Pass<'_> {
     /// A matrix as the pass multiplies with it.
     fn at_8_bits(&self, name: &str) -> Result<Vec<u8>, PackError> {
         let (tensor, format) = (self.item(name)?.tensor, Format::Q8);
-        let coding = Coding::new(
-            (tensor.rows, tensor.cols),
-            format,
-            Scales::Group(GROUP),
-            Method::default(),
-        );
-        let coding = coding.map_err(|source| tensor.format_error(source))?;
-        let coding = coding.ok_or(PackError::NoCodes { format })?;
         let read = |row: usize, out: &mut [f32]| tensor.read_row(row, out);
+        let shape = (tensor.rows, tensor.cols);
+        let coding = match Coding::trained(shape, format, &read) {
+            Some(coding) => coding,
+            None => {
+                let coding = Coding::new(shape, format, Scales::Group(GROUP), Method::default());
+                let coding = coding.map_err(|source| tensor.format_error(source))?;
+                coding.ok_or(PackError::NoCodes { format })?
+            }
+        };
         let threads = self.machine.pool.threads();
         let packed = pack_rows(name, &coding, None, 0..tensor.rows, &read, threads)?;
         Ok(packed.file_bytes(&coding.layout))

@@ -1,5 +1,6 @@
 //! Codes that belong to one weight each.
 
+use super::super::scales::ScaleType;
 use super::integers::Integers;
 use super::ladder::Ladder;
 use super::search::{exact, search};
@@ -54,14 +55,28 @@ impl Grid {
         }
     }
 
-    /// The scale with which nothing is lost, if there is one.
-    pub(super) fn exact(&self, weights: &[f32]) -> Option<f32> {
+    /// Whether [`scale`](Self::scale) is the one of least error, and not one of another rule.
+    fn is_least_squares(&self) -> bool {
         match self {
-            Grid::Integers(integers, _) => exact(integers, weights),
-            Grid::Ladder8(ladder) => exact(ladder, weights),
-            Grid::Ladder16(ladder) => exact(ladder, weights),
-            Grid::Table(table) => exact(&**table, weights),
+            Grid::Integers(_, rule) => matches!(rule, Rule::LeastSquares | Rule::Ternary),
+            Grid::Ladder8(_) | Grid::Ladder16(_) | Grid::Table(_) => true,
         }
+    }
+
+    /// The scale of type `ty` with which nothing is lost, if there is one.
+    pub(super) fn exact(&self, weights: &[f32], ty: ScaleType) -> Option<f32> {
+        match self {
+            Grid::Integers(integers, _) => exact(integers, weights, ty),
+            Grid::Ladder8(ladder) => exact(ladder, weights, ty),
+            Grid::Ladder16(ladder) => exact(ladder, weights, ty),
+            Grid::Table(table) => exact(&**table, weights, ty),
+        }
+    }
+
+    /// The scale for weights that share one, of type `ty`.
+    pub(super) fn stored_scale(&self, weights: &[f32], ty: ScaleType) -> f32 {
+        let exact = self.is_least_squares().then(|| self.exact(weights, ty)).flatten();
+        exact.unwrap_or_else(|| ty.round(self.scale(weights, None)))
     }
 
     /// The code of the value nearest to `x`, a weight divided by its scale.

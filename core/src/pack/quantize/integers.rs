@@ -18,6 +18,8 @@ impl Integers {
     pub(super) const INT8: Self = Self::new(-127, 127, 0);
     /// -31 to 31. (Kernels have -32 too, but an even number of levels around 0 gains nothing here.)
     pub(super) const INT6: Self = Self::new(-31, 31, 32);
+    /// All of them: -32 to 31.
+    pub(super) const INT6_WHOLE: Self = Self::new(-32, 31, 32);
     /// -8 to 7.
     pub(super) const INT4: Self = Self::new(-8, 7, 8);
     /// -2 to 1.

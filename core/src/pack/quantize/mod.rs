@@ -94,12 +94,12 @@ impl Quantizer {
     fn quantize(&self, weights: &[f32], ty: ScaleType, given: Option<f32>, codes: &mut [u16], scales: &mut [f32]) {
         match self {
             Quantizer::Grid(grid) => {
-                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(weights, None)));
+                scales[0] = given.map_or_else(|| grid.stored_scale(weights, ty), |scale| ty.round(scale));
                 grid.codes(weights, scales[0], codes);
             }
             Quantizer::Cluster(grid, columns) => {
                 let weights = shared(weights, *columns);
-                scales[0] = ty.round(given.unwrap_or_else(|| grid.scale(&weights, None)));
+                scales[0] = given.map_or_else(|| grid.stored_scale(&weights, ty), |scale| ty.round(scale));
                 grid.codes(&weights, scales[0], codes);
             }
             Quantizer::PhaseAxis(axis) => scales[0] = axis.quantize(weights, ty, given, codes),
@@ -110,13 +110,16 @@ impl Quantizer {
     /// One scale for a whole matrix of `cols` columns: one with which nothing is lost, if there is one.
     fn tensor_scale(&self, weights: &[f32], cols: usize) -> f32 {
         let (scale, exact) = match self {
-            Quantizer::Grid(grid) => (grid.scale(weights, None), grid.exact(weights)),
+            Quantizer::Grid(grid) => (grid.scale(weights, None), grid.exact(weights, ScaleType::F32)),
             Quantizer::Cluster(grid, columns) => {
                 let weights = shared(weights, *columns);
-                (grid.scale(&weights, None), grid.exact(&weights))
+                (grid.scale(&weights, None), grid.exact(&weights, ScaleType::F32))
             }
-            Quantizer::PhaseAxis(axis) => (axis.scale(weights), exact(&Integers::INT8, weights)),
-            Quantizer::PhasePair(pair) => (pair.tensor_scale(weights, cols), exact(&pair.integers(), weights)),
+            Quantizer::PhaseAxis(axis) => (axis.scale(weights), exact(&Integers::INT8, weights, ScaleType::F32)),
+            Quantizer::PhasePair(pair) => (
+                pair.tensor_scale(weights, cols),
+                exact(&pair.integers(), weights, ScaleType::F32),
+            ),
         };
         exact.unwrap_or(scale)
     }

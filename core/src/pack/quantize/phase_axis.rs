@@ -3,7 +3,9 @@
 use halfpi_kernels::format::GROUP;
 
 use super::super::scales::ScaleType;
+use super::integers::Integers;
 use super::inverse;
+use super::search::exact;
 
 /// Columns of a pair are so far apart.
 const HALF: usize = GROUP / 2;
@@ -19,7 +21,8 @@ pub(in super::super) enum PhaseAxis {
 
 impl PhaseAxis {
     pub(super) fn quantize(self, weights: &[f32], ty: ScaleType, given: Option<f32>, codes: &mut [u16]) -> f32 {
-        let scale = ty.round(given.unwrap_or_else(|| self.scale(weights)));
+        let scale = given.or_else(|| self.exact(weights, ty));
+        let scale = ty.round(scale.unwrap_or_else(|| self.scale(weights)));
         let inverse = inverse(scale);
         let groups = weights.chunks_exact(GROUP).zip(codes.chunks_exact_mut(GROUP));
         for (weights, codes) in groups {
@@ -38,6 +41,15 @@ impl PhaseAxis {
             }
         }
         scale
+    }
+
+    /// The scale of weights that training has left on the grid of magnitudes.
+    fn exact(self, weights: &[f32], ty: ScaleType) -> Option<f32> {
+        match self {
+            PhaseAxis::Magnitudes => exact(&Integers::INT8, weights, ty),
+            // The mean of equal magnitudes is that magnitude.
+            PhaseAxis::Unit => None,
+        }
     }
 
     /// The scale for weights that share one.

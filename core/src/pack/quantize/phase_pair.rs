@@ -64,7 +64,7 @@ impl PhasePair {
         let mut found = match given {
             // A row without weights, or with zeros only, leaves all codes to the other.
             Some(scale) => rows(weights).map(|row| if is_zero(row) { 0.0 } else { scale }),
-            None => self.scales(weights, &blocks),
+            None => self.scales(weights, &blocks, ty),
         };
         let mut levels = vec![[0.0; 4]; blocks.len()];
         for _ in 0..if given.is_some() { 0 } else { ROUNDS } {
@@ -109,7 +109,7 @@ impl PhasePair {
     }
 
     /// Where to begin: with scales that lose nothing, if there are any, and otherwise as different as the rows are.
-    fn scales(&self, weights: &[f32], blocks: &[Block]) -> [f32; 2] {
+    fn scales(&self, weights: &[f32], blocks: &[Block], ty: ScaleType) -> [f32; 2] {
         let size = rows(weights).map(|row| {
             let squares = row.iter().map(|&weight| f64::from(weight) * f64::from(weight));
             (squares.sum::<f64>() / row.len() as f64).sqrt() as f32
@@ -118,7 +118,7 @@ impl PhasePair {
             if is_zero(row) {
                 Some(0.0)
             } else {
-                exact(&self.integers(), row)
+                exact(&self.integers(), row, ty)
             }
         });
         if let [Some(upper), Some(lower)] = exact {

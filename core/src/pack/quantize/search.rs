@@ -4,6 +4,8 @@
 //! scales is tried for the levels that they lead to, the one with the largest (Σwl)² / Σl² wins, and its scale is then
 //! refined as in Lloyd's algorithm (Lloyd 1982). Where weights have an importance, each counts so often in all sums.
 
+use super::super::scales::ScaleType;
+
 /// Neighbouring scales that are tried differ by this factor.
 const STEP: f32 = 1.04;
 /// Refinements of the best scale.
@@ -74,7 +76,7 @@ pub(super) fn search(levels: &impl Levels, weights: &[f32], importance: Option<&
     if largest == 0.0 {
         return 0.0;
     }
-    if let Some(scale) = exact(levels, weights) {
+    if let Some(scale) = exact(levels, weights, ScaleType::F32) {
         return scale;
     }
     let top = levels.magnitudes().last().unwrap_or(1.0);
@@ -108,9 +110,10 @@ pub(super) fn search(levels: &impl Levels, weights: &[f32], importance: Option<&
     }
 }
 
-/// The scale with which all weights are levels times it, to the bit, if there is one: what was quantized before keeps its
-/// values, whatever others come close.
-pub(super) fn exact(levels: &impl Levels, weights: &[f32]) -> Option<f32> {
+/// The scale of type `ty` with which all weights are levels times it, to the bit, if there is one: what was quantized
+/// before keeps its values, whatever others come close. Several may do (weights of one magnitude are any level times
+/// some scale), and only one of them may be a number of that type.
+pub(super) fn exact(levels: &impl Levels, weights: &[f32], ty: ScaleType) -> Option<f32> {
     let largest = weights.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
     let candidates = levels.magnitudes().flat_map(|level| {
         let scale = largest / level;
@@ -120,7 +123,7 @@ pub(super) fn exact(levels: &impl Levels, weights: &[f32]) -> Option<f32> {
             .iter()
             .flat_map(move |sign| near.map(|scale| sign * scale))
     });
-    let mut candidates = candidates.filter(|&scale| scale.is_normal());
+    let mut candidates = candidates.filter(|&scale| scale.is_normal() && ty.holds(scale));
     candidates.find(|&scale| {
         let inverse = 1.0 / scale;
         weights

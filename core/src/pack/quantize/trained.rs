@@ -3,10 +3,9 @@
 use halfpi_kernels::format::{Codes, Layout, tables};
 
 use super::super::scales::ScaleType;
-use super::super::{Format, Scales};
+use super::super::{Format, Method, Scales};
 use super::grid::Rule;
 use super::integers::Integers;
-use super::search::exact;
 use super::tiles::ReadRow;
 use super::{Coding, Grid, Quantizer};
 
@@ -21,30 +20,23 @@ const SCALES: [Scales; 5] = [
 
 impl Coding {
     /// How the weights of a matrix are stored without any loss, if all of them are levels of the format times a scale of
-    /// their row or group: ternary ones, integers from -2 to 1, or ±1 and ±3 (ParetoQ, arXiv:2502.02631, section 3.2).
+    /// their row or group. `halfpi2` may also be ±1 and ±3 (ParetoQ, arXiv:2502.02631, section 3.2).
     pub fn trained((rows, cols): (usize, usize), format: Format, read: ReadRow<'_>) -> Option<Self> {
-        let grids: &[(Codes, Integers)] = match format {
-            Format::Ternary => &[(Codes::Codebook2(tables::TERNARY), Integers::TERNARY)],
-            Format::TernaryDense => &[(Codes::Trits, Integers::TERNARY)],
-            Format::Halfpi2 => &[
-                (Codes::Codebook2(tables::INT2), Integers::INT2),
-                (Codes::Codebook2(tables::ODD2), Integers::ODD2),
-            ],
-            _ => return None,
-        };
-        grids.iter().find_map(|&(codes, integers)| {
+        grids(format).into_iter().find_map(|(codes, grid, quantizer)| {
             let fitting = SCALES
                 .into_iter()
                 .filter(|scales| scales.fitting(cols, codes) == *scales);
             fitting.into_iter().find_map(|scales| {
                 let layout = Layout::new(rows, cols, codes, scales.group(), false).ok()?;
-                let ty = scale_type(&layout, &integers, read)?;
+                let layout = match scale_type(&layout, &grid, read)? {
+                    ScaleType::F16 => layout,
+                    // A scale of 32 bits for few weights is for those of 2 bits, whose training has one.
+                    ScaleType::F32 if scales == Scales::Row || is_narrow(codes) => layout.with_f32_scales(),
+                    ScaleType::F32 => return None,
+                };
                 Some(Self {
-                    quantizer: Quantizer::Grid(Grid::Integers(integers, Rule::LeastSquares)),
-                    layout: match ty {
-                        ScaleType::F16 => layout,
-                        ScaleType::F32 => layout.with_f32_scales(),
-                    },
+                    quantizer: quantizer.clone(),
+                    layout,
                     scales,
                     given: None,
                 })
@@ -53,22 +45,52 @@ impl Coding {
     }
 }
 
+/// The codes that a format may have, the grid that their weights are on, and what chooses them.
+fn grids(format: Format) -> Vec<(Codes, Grid, Quantizer)> {
+    let integers = |codes, integers| {
+        let grid = Grid::Integers(integers, Rule::LeastSquares);
+        (codes, grid.clone(), Quantizer::Grid(grid))
+    };
+    let (Some(codes), Some(quantizer)) = (format.codes(), Quantizer::new(format, Method::default())) else {
+        return Vec::new();
+    };
+    let on = |integers| (codes, Grid::Integers(integers, Rule::LeastSquares), quantizer.clone());
+    match (format, &quantizer) {
+        (Format::Halfpi2, _) => vec![
+            integers(codes, Integers::INT2),
+            integers(Codes::Codebook2(tables::ODD2), Integers::ODD2),
+        ],
+        // Whose own rule is to have the largest weight at 127.
+        (Format::Q8 | Format::Halfpi8, _) => vec![integers(codes, Integers::INT8)],
+        (Format::Q6, _) => vec![integers(codes, Integers::INT6_WHOLE)],
+        (Format::Ternary | Format::TernaryDense, _) => vec![integers(codes, Integers::TERNARY)],
+        (_, Quantizer::Grid(grid)) => vec![(codes, grid.clone(), quantizer.clone())],
+        (Format::PhaseT1, _) => vec![on(Integers::PAIRS[0])],
+        (Format::PhaseT2, _) => vec![on(Integers::PAIRS[1])],
+        (Format::PhaseMagnitude, _) => vec![on(Integers::INT8)],
+        _ => Vec::new(),
+    }
+}
+
+fn is_narrow(codes: Codes) -> bool {
+    matches!(codes, Codes::Codebook2(_) | Codes::Trits)
+}
+
 /// What holds the scales of weights that are levels times a scale, if they all are. Others are seen to be by their first
 /// row.
-fn scale_type(layout: &Layout, integers: &Integers, read: ReadRow<'_>) -> Option<ScaleType> {
+fn scale_type(layout: &Layout, grid: &Grid, read: ReadRow<'_>) -> Option<ScaleType> {
     let mut ty = ScaleType::F16;
     let mut row = vec![0.0; layout.cols()];
     let group = layout.cols() / layout.scale_groups();
     for i in 0..layout.rows() {
         read(i, &mut row);
         for weights in row.chunks_exact(group) {
-            if weights.iter().all(|&weight| weight == 0.0) {
+            if weights.iter().all(|&weight| weight == 0.0) || grid.exact(weights, ty).is_some() {
                 continue;
             }
-            let scale = exact(integers, weights)?;
-            if ScaleType::F16.round(scale) != scale {
-                ty = ScaleType::F32;
-            }
+            // None that fits f16 so far; the scales of other rows fit f32 all the more.
+            ty = ScaleType::F32;
+            grid.exact(weights, ty)?;
         }
     }
     Some(ty)

@@ -15,6 +15,8 @@ use halfpi_kernels::format::{Codes, FormatError, Matrix, Packed};
 
 pub(super) use self::complex::ComplexWeights;
 use self::huggingface::Checkpoint;
+pub use self::huggingface::hub_name;
+pub(super) use self::huggingface::tokenizer_files;
 use super::PackError;
 use crate::gguf::{GgmlType, ModelFile, Writer};
 use crate::model::{ModelError, TensorShape, read_config};

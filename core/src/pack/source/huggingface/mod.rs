@@ -2,6 +2,8 @@
 
 mod bitlinear;
 mod config;
+mod export;
+mod names;
 mod safetensors;
 mod tensors;
 mod tokenizer;
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use self::config::{ModelConfig, SpecialTokens};
+pub(in super::super) use self::export::tokenizer_files;
+pub use self::names::hub_name;
 use self::safetensors::Shards;
 use self::tokenizer::ImportedTokenizer;
 pub(super) use self::tokenizer::vocab_size;

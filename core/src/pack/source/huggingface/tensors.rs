@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::super::{ComplexWeights, SourceTensor, Transform, Weights, dequantize};
 use super::PackError;
 use super::config::ModelConfig;
+use super::names::hub_name;
 use super::safetensors::{Shards, Tensor};
 use crate::Result;
 use crate::gguf::GgmlType;
@@ -51,20 +52,15 @@ impl<'a> Import<'_, 'a> {
             return self.all_complex();
         }
         let (d, vocab) = (config.embedding_length, config.vocab_size);
-        self.add(
-            "token_embd.weight",
-            "model.embed_tokens.weight",
-            &[vocab, d],
-            Transform::None,
-        )?;
+        self.add("token_embd.weight", &[vocab, d], Transform::None)?;
         for block in 0..config.block_count {
             self.block(block)?;
         }
         // Only now is it certain that a head is as long as config.json says.
         self.rope_freqs()?;
-        self.add("output_norm.weight", "model.norm.weight", &[d], Transform::None)?;
+        self.add("output_norm.weight", &[d], Transform::None)?;
         if !self.model.tied {
-            self.add("output.weight", "lm_head.weight", &[vocab, d], Transform::None)?;
+            self.add("output.weight", &[vocab, d], Transform::None)?;
         }
         Ok(())
     }
@@ -72,74 +68,44 @@ impl<'a> Import<'_, 'a> {
     fn block(&mut self, block: usize) -> Result<(), PackError> {
         let config = self.model.config;
         let (d, ff) = (config.embedding_length, config.feed_forward_length);
-        let (q, kv) = (config.query_length(), config.kv_length());
+        let (q, kv, head_dim) = (config.query_length(), config.kv_length(), config.head_dim);
         let rope = match config.architecture {
-            Architecture::Llama => Transform::RopePairs {
-                head_dim: config.head_dim,
-            },
+            Architecture::Llama => Transform::RopePairs { head_dim },
             Architecture::Qwen2 | Architecture::Qwen3 | Architecture::BitNet | Architecture::IFairy => Transform::None,
         };
-        let mut add = |to: &str, from: &str, shape: &[usize], transform| {
-            let from = format!("model.layers.{block}.{from}");
-            self.add(&format!("blk.{block}.{to}"), &from, shape, transform)
-        };
-        add("attn_norm.weight", "input_layernorm.weight", &[d], Transform::None)?;
-        add("attn_q.weight", "self_attn.q_proj.weight", &[q, d], rope)?;
-        add("attn_k.weight", "self_attn.k_proj.weight", &[kv, d], rope)?;
-        add("attn_v.weight", "self_attn.v_proj.weight", &[kv, d], Transform::None)?;
-        add(
-            "attn_output.weight",
-            "self_attn.o_proj.weight",
-            &[d, q],
-            Transform::None,
-        )?;
-        add(
-            "ffn_norm.weight",
-            "post_attention_layernorm.weight",
-            &[d],
-            Transform::None,
-        )?;
-        add("ffn_gate.weight", "mlp.gate_proj.weight", &[ff, d], Transform::None)?;
-        add("ffn_up.weight", "mlp.up_proj.weight", &[ff, d], Transform::None)?;
-        add("ffn_down.weight", "mlp.down_proj.weight", &[d, ff], Transform::None)?;
+        let mut add = |to: &str, shape: &[usize], transform| self.add(&format!("blk.{block}.{to}"), shape, transform);
+        add("attn_norm.weight", &[d], Transform::None)?;
+        add("attn_q.weight", &[q, d], rope)?;
+        add("attn_k.weight", &[kv, d], rope)?;
+        add("attn_v.weight", &[kv, d], Transform::None)?;
+        add("attn_output.weight", &[d, q], Transform::None)?;
+        add("ffn_norm.weight", &[d], Transform::None)?;
+        add("ffn_gate.weight", &[ff, d], Transform::None)?;
+        add("ffn_up.weight", &[ff, d], Transform::None)?;
+        add("ffn_down.weight", &[d, ff], Transform::None)?;
         match config.architecture {
             Architecture::Llama | Architecture::Qwen2 => {}
             Architecture::Qwen3 => {
-                add(
-                    "attn_q_norm.weight",
-                    "self_attn.q_norm.weight",
-                    &[config.head_dim],
-                    Transform::None,
-                )?;
-                add(
-                    "attn_k_norm.weight",
-                    "self_attn.k_norm.weight",
-                    &[config.head_dim],
-                    Transform::None,
-                )?;
+                add("attn_q_norm.weight", &[head_dim], Transform::None)?;
+                add("attn_k_norm.weight", &[head_dim], Transform::None)?;
             }
             // `all_complex` adds iFairy's blocks.
             Architecture::IFairy => {}
             Architecture::BitNet => {
-                add(
-                    "attn_sub_norm.weight",
-                    "self_attn.attn_sub_norm.weight",
-                    &[q],
-                    Transform::None,
-                )?;
-                add("ffn_sub_norm.weight", "mlp.ffn_sub_norm.weight", &[ff], Transform::None)?;
+                add("attn_sub_norm.weight", &[q], Transform::None)?;
+                add("ffn_sub_norm.weight", &[ff], Transform::None)?;
             }
         }
         // Qwen2 always has these, some llamas do.
-        let first_bias = format!("model.layers.{block}.self_attn.q_proj.bias");
+        let first_bias = hub_name(&format!("blk.{block}.attn_q.bias")).unwrap_or_default();
         if config.architecture == Architecture::Qwen2 || self.shards.contains(&first_bias) {
-            let mut add = |to: &str, from: &str, len, transform| {
-                let from = format!("model.layers.{block}.self_attn.{from}");
-                self.add(&format!("blk.{block}.{to}"), &from, &[len], transform)
-            };
-            add("attn_q.bias", "q_proj.bias", q, rope)?;
-            add("attn_k.bias", "k_proj.bias", kv, rope)?;
-            add("attn_v.bias", "v_proj.bias", kv, Transform::None)?;
+            for (name, len, transform) in [
+                ("attn_q.bias", q, rope),
+                ("attn_k.bias", kv, rope),
+                ("attn_v.bias", kv, Transform::None),
+            ] {
+                self.add(&format!("blk.{block}.{name}"), &[len], transform)?;
+            }
         }
         Ok(())
     }
@@ -175,7 +141,7 @@ impl<'a> Import<'_, 'a> {
         }
         let part = |part| format!("final_norm.weight_{part}");
         self.add_complex("output_norm.weight", ["real", "imag"].map(part), &[d])?;
-        self.add("output.weight", "lm_head.weight", &[vocab, 2 * d], Transform::None)
+        self.add("output.weight", &[vocab, 2 * d], Transform::None)
     }
 
     /// Adds a tensor of complex numbers; `shape` is that of either part.
@@ -241,7 +207,8 @@ impl<'a> Import<'_, 'a> {
     }
 
     /// Adds a tensor that must be there with this shape.
-    fn add(&mut self, to: &str, from: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+    fn add(&mut self, to: &str, shape: &[usize], transform: Transform) -> Result<(), PackError> {
+        let from = &hub_name(to).unwrap_or_default();
         let is_linear = to.starts_with("blk.");
         if let &[rows, cols] = shape
             && is_linear
