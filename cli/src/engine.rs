@@ -1,6 +1,7 @@
 //! Options that every command shares which runs a model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use halfpi::engine::{Engine, EngineOptions, TernaryResidence};
@@ -25,6 +26,9 @@ pub struct EngineArgs {
     /// The order of I2_S weights, which their file does not say
     #[arg(long, value_enum, default_value_t = I2s::X86)]
     i2s_order: I2s,
+    /// A LoRA adapter of the model, in a GGUF file of its own
+    #[arg(long, value_name = "FILE")]
+    lora: Option<PathBuf>,
 }
 
 /// Where dense ternary weights are.
@@ -95,24 +99,27 @@ impl EngineArgs {
     pub fn open_with(&self, model: &Path, activations: Activations) -> Outcome<Engine> {
         let options = EngineOptions {
             precision: activations.into(),
-            ..self.options()
+            ..self.options()?
         };
         Engine::open(model, options).map_err(|error| about(model, error))
     }
 
     /// `name` is for errors.
     pub fn load(&self, name: &str, file: ModelFile) -> Outcome<Engine> {
-        Engine::load(file, self.options()).map_err(|error| about(Path::new(name), error))
+        Engine::load(file, self.options()?).map_err(|error| about(Path::new(name), error))
     }
 
-    fn options(&self) -> EngineOptions {
-        EngineOptions {
+    fn options(&self) -> Outcome<EngineOptions> {
+        let lora = self.lora.as_deref();
+        let open = |path: &Path| ModelFile::open(path).map(Arc::new).map_err(|error| about(path, error));
+        Ok(EngineOptions {
+            adapter: lora.map(open).transpose()?,
             threads: self.threads.map(usize::from),
             precision: self.activations.into(),
             ternary: self.ternary.into(),
             i2s_order: self.i2s_order.into(),
             ..EngineOptions::default()
-        }
+        })
     }
 }
 

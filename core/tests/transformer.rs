@@ -88,6 +88,8 @@ fn a_model_made_by_hand() {
         output_norm: &[1.0, 10.0],
         output: matrix(&output),
         rope_freqs: &[],
+        adapter: &[],
+        adapter_rank: 0,
     };
     let mut memory = Memory::new(&Config {
         block_count: 1,

@@ -25,6 +25,7 @@ use crate::tokenizer::Tokenizer;
 use crate::transformer::{Config, Precision};
 use halfpi_kernels::Backend;
 use power::Power;
+use sha2::{Digest, Sha256};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -47,6 +48,7 @@ struct Inner {
     prefill_chunk: usize,
     account: Account,
     power: Power,
+    adapter: Option<Arc<ModelFile>>,
     fingerprint: OnceLock<[u8; 32]>,
 }
 
@@ -104,9 +106,14 @@ impl Engine {
             })?;
         drop(gguf);
         let model = prepared.finish(file)?;
+        let model = match &options.adapter {
+            Some(adapter) => model.with_adapter(adapter)?,
+            None => model,
+        };
         Ok(Engine(Arc::new(Inner {
             account: Account::new(options.memory_budget, &model),
             power: Power::new(&pool),
+            adapter: options.adapter,
             fingerprint: OnceLock::new(),
             model,
             tokenizer,
@@ -201,7 +208,12 @@ impl Engine {
             return Ok(known);
         }
         let file = self.0.model.file();
-        let found = fingerprint(file, &file.gguf()?);
+        let mut found = fingerprint(file, &file.gguf()?);
+        if let Some(adapter) = &self.0.adapter {
+            // Other keys and values come of it.
+            let changed = [found, fingerprint(adapter, &adapter.gguf()?)].concat();
+            found = Sha256::digest(changed).into();
+        }
         Ok(self.0.fingerprint.get_or_init(|| found))
     }
 

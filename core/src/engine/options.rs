@@ -1,11 +1,13 @@
 use super::EngineError;
 use crate::Result;
+use crate::gguf::ModelFile;
 use crate::model::LoadOptions;
 use crate::pool::Pool;
 use crate::template::ChatTemplate;
 use crate::transformer::Precision;
 use halfpi_kernels::Backend;
 use halfpi_kernels::format::stock::I2sOrder;
+use std::sync::Arc;
 
 /// Names a backend to use instead of the fastest one: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512vbmi`, `neon`,
 /// `neon-dotprod`, `neon-i8mm`.
@@ -28,6 +30,8 @@ pub struct EngineOptions {
     pub ternary: TernaryResidence,
     /// The order of I2_S codes, which their file does not say.
     pub i2s_order: I2sOrder,
+    /// A low-rank adapter of the model (LoRA): see [`LoadedModel::with_adapter`](crate::model::LoadedModel::with_adapter).
+    pub adapter: Option<Arc<ModelFile>>,
     /// The most bytes that weights and sessions together may take; `None` for no limit. It is checked before weights are
     /// read or converted, and whenever a session begins. ([`ModelInfo::memory_needed`](crate::model::ModelInfo) says
     /// what counts.)
@@ -70,6 +74,7 @@ impl Default for EngineOptions {
             chat_template: None,
             ternary: TernaryResidence::Auto,
             i2s_order: I2sOrder::default(),
+            adapter: None,
             memory_budget: None,
         }
     }

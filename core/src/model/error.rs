@@ -1,3 +1,4 @@
+use super::AdapterError;
 use crate::gguf::{GgmlType, shown};
 use halfpi_kernels::format::FormatError;
 
@@ -107,6 +108,9 @@ pub enum ModelError {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// The file of an adapter does not fit.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The listener wanted no more.
     #[error("loading was cancelled")]
     Cancelled,

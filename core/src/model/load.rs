@@ -1,3 +1,4 @@
+use super::adapter::Adapter;
 use super::convert::fill_arena;
 use super::progress::Steps;
 use super::tensors::{Place, Plan};
@@ -20,6 +21,7 @@ pub struct LoadedModel {
     config: Config,
     mapped_bytes: usize,
     weights: Weights,
+    adapter: Option<Adapter>,
 }
 
 /// What the weights borrow from.
@@ -66,6 +68,21 @@ impl LoadedModel {
         prepared.map_err(|error| file.name_in(error))?.finish(file)
     }
 
+    /// The same with a low-rank adapter beside the weights (LoRA, arXiv:2106.09685), in place of any other: a GGUF as
+    /// llama.cpp has them, `adapter.type` `lora`. Its matrices are copied out of the file.
+    ///
+    /// # Errors
+    /// [`AdapterError`](super::AdapterError): the file is none, damaged, or another model's.
+    pub fn with_adapter(self, file: &ModelFile) -> Result<Self> {
+        let adapter = Some(Adapter::new(file, &self.config)?);
+        Ok(Self { adapter, ..self })
+    }
+
+    /// The highest rank of the adapter; 0 without one.
+    pub fn adapter_rank(&self) -> usize {
+        self.adapter.as_ref().map_or(0, Adapter::rank)
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config
@@ -92,7 +109,8 @@ impl LoadedModel {
 
     /// Bytes of memory that weights take beside the file.
     pub fn heap_bytes(&self) -> usize {
-        self.arena_bytes() + size_of_val(&self.weights.borrow_owner().vectors[..])
+        let adapter = self.adapter.as_ref().map_or(0, Adapter::bytes);
+        self.arena_bytes() + size_of_val(&self.weights.borrow_owner().vectors[..]) + adapter
     }
 
     /// Gives back the memory of the mapped file; what is used of it is read again.
@@ -111,6 +129,8 @@ impl LoadedModel {
             output_norm: parts.output_norm,
             output: parts.output,
             rope_freqs: parts.rope_freqs,
+            adapter: self.adapter.as_ref().map_or(&[], Adapter::layers),
+            adapter_rank: self.adapter_rank(),
         }
     }
 
@@ -189,6 +209,7 @@ impl Prepared {
             config,
             mapped_bytes,
             weights,
+            adapter: None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! From a model file to a [`transformer::Model`](crate::transformer::Model): metadata to its shape, tensors to weights.
 
+mod adapter;
 mod config;
 mod convert;
 mod error;
@@ -12,6 +13,7 @@ mod progress;
 mod stock;
 mod tensors;
 
+pub use adapter::AdapterError;
 pub use config::read_config;
 #[cfg(feature = "pack")]
 pub(crate) use config::read_metadata;

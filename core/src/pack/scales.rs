@@ -100,8 +100,8 @@ impl ScaleType {
     /// Whether a scale is a number of this type.
     pub(super) fn holds(self, scale: f32) -> bool {
         // Most floats have more bits than f16's mantissa, which is seen before anything is rounded.
-        let f16_bits = 13;
-        let may = self == ScaleType::F32 || scale.to_bits() % (1 << f16_bits) == 0 || scale.abs() < 6.2e-5;
+        let spare_bits = 13;
+        let may = self == ScaleType::F32 || scale.to_bits().is_multiple_of(1 << spare_bits) || scale.abs() < 6.2e-5;
         may && self.round(scale) == scale
     }
 

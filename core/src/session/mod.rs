@@ -24,7 +24,7 @@ use crate::model::SessionMemory;
 use crate::template::{Message, Role};
 use crate::tokenizer::Special;
 use crate::tools::ToolDeclaration;
-use crate::transformer::{Config, KvCache, Runtime, workspace_len};
+use crate::transformer::{Config, KvCache, Runtime, adapter_len, workspace_len};
 use halfpi_kernels::Parallel;
 use halfpi_kernels::ops::{KvElement, OpError};
 use memmap2::MmapMut;
@@ -109,13 +109,16 @@ impl Session {
         let refused = |error| EngineError::Forward(OpError::into(error));
         let layout = KvCache::layout(&config, context_length, options.kv_element).map_err(refused)?;
         let needed = SessionMemory::of(&config, context_length, options.kv_element, chunk, threads).map_err(refused)?;
-        let slot = engine.account().admit(needed.total(), || {
+        let adapter = adapter_len(&config, engine.model().adapter_rank(), chunk.min(context_length));
+        let total = (needed.total()).saturating_add(adapter.saturating_mul(size_of::<f32>()) as u64);
+        let slot = engine.account().admit(total, || {
             // Anonymous memory costs nothing until it is written to, begins at a page, and can be refused.
             let map = |bytes| MmapMut::map_anon(bytes).map_err(|source| EngineError::Memory { bytes, source });
             let kv = map(KvCache::bytes(&config, &layout))?;
             let floats = workspace_len(&config, &layout, chunk.min(context_length), threads);
+            let floats = floats.saturating_add(adapter);
             let workspace = map(floats.saturating_mul(size_of::<f32>()))?;
-            Ok(Slot::new(layout, needed.total(), kv, workspace))
+            Ok(Slot::new(layout, total, kv, workspace))
         })?;
         let prompt = Prompt::new(engine.tokenizer(), engine.template(), &options.tools, options.thinking)?;
         let mut session = Session {

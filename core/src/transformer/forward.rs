@@ -1,3 +1,4 @@
+use super::adapter::adapt;
 use super::complex::{gather_heads, matmul_parts};
 use super::workspace::{Scratch, Workspace};
 use super::{Architecture, ForwardError, KvCache, Layer, Model};
@@ -34,7 +35,8 @@ impl Model<'_> {
     /// the positions before `first` must be there already.
     ///
     /// `logits` takes the scores of the tokens that might follow, `[position][vocab_size]`, for as many of the last
-    /// positions as it is long; it may be empty. `memory` is [`workspace_len`](super::workspace_len) floats.
+    /// positions as it is long; it may be empty. `memory` is [`workspace_len`](super::workspace_len) floats, and with an
+    /// adapter [`adapter_len`](super::adapter_len) more.
     ///
     /// # Errors
     /// [`ForwardError`] for unknown tokens, a full cache, or memory that does not fit. The cache's positions before
@@ -77,7 +79,7 @@ impl Model<'_> {
             .into());
         }
         let threads = runtime.parallel.threads();
-        let mut w = Workspace::new(config, cache.shape(), n, threads, memory)?;
+        let mut w = Workspace::new(config, cache.shape(), n, threads, self.adapter_rank, memory)?;
 
         for (&id, x) in tokens.iter().zip(w.x.chunks_exact_mut(d)) {
             let row = usize::try_from(id).ok().filter(|&row| row < vocab_size);
@@ -96,7 +98,7 @@ impl Model<'_> {
         for (index, layer) in self.layers.iter().enumerate() {
             self.attention_block(runtime, layer, index, first, cache, &mut w)?;
             add(backend, w.x, w.delta)?;
-            self.feed_forward_block(runtime, layer, &mut w)?;
+            self.feed_forward_block(runtime, layer, index, &mut w)?;
             add(backend, w.x, w.delta)?;
         }
 
@@ -150,6 +152,14 @@ impl Model<'_> {
             },
         ];
         linear(runtime, quantization, h, d, &mut w.scratch, &mut qkv)?;
+        let adapter = self.adapter.get(index).copied().unwrap_or_default();
+        for (low_rank, out) in [
+            (adapter.attn_q, &mut *w.q),
+            (adapter.attn_k, &mut *w.k),
+            (adapter.attn_v, &mut *w.v),
+        ] {
+            adapt(runtime, low_rank.as_ref(), h, d, w.adapter, out)?;
+        }
 
         if let Some(biases) = layer.attn_bias {
             for (rows, bias) in [&mut *w.q, w.k, w.v].into_iter().zip(biases) {
@@ -211,7 +221,15 @@ impl Model<'_> {
             out: w.delta,
         }];
         let cols = config.query_length();
-        linear(runtime, quantization, mixed, cols, &mut w.scratch, &mut output)
+        linear(runtime, quantization, mixed, cols, &mut w.scratch, &mut output)?;
+        Ok(adapt(
+            runtime,
+            adapter.attn_output.as_ref(),
+            mixed,
+            cols,
+            w.adapter,
+            w.delta,
+        )?)
     }
 
     /// `delta = down(act(gate(norm(x))) * up(norm(x)))`.
@@ -219,6 +237,7 @@ impl Model<'_> {
         &self,
         runtime: &Runtime<'_>,
         layer: &Layer<'_>,
+        index: usize,
         w: &mut Workspace<'_>,
     ) -> Result<(), ForwardError> {
         let (config, backend) = (&self.config, runtime.backend);
@@ -238,6 +257,10 @@ impl Model<'_> {
             },
         ];
         linear(runtime, quantization, h, d, &mut w.scratch, &mut gate_up)?;
+        let adapter = self.adapter.get(index).copied().unwrap_or_default();
+        for (low_rank, out) in [(adapter.ffn_gate, &mut *w.gate), (adapter.ffn_up, &mut *w.up)] {
+            adapt(runtime, low_rank.as_ref(), h, d, w.adapter, out)?;
+        }
 
         match config.architecture {
             Architecture::BitNet => relu2_glu(backend, w.gate, w.up)?,
@@ -255,7 +278,15 @@ impl Model<'_> {
             weight: &layer.ffn_down,
             out: w.delta,
         }];
-        linear(runtime, quantization, inner, ff, &mut w.scratch, &mut down)
+        linear(runtime, quantization, inner, ff, &mut w.scratch, &mut down)?;
+        Ok(adapt(
+            runtime,
+            adapter.ffn_down.as_ref(),
+            inner,
+            ff,
+            w.adapter,
+            w.delta,
+        )?)
     }
 
     /// `out = norm(x)`, over the channels of the family.

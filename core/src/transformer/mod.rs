@@ -4,6 +4,7 @@
 //! compute from the model's shape, so that a token costs no allocation and cannot run out of memory.
 //! `core/examples/bare.rs` shows how.
 
+mod adapter;
 mod complex;
 mod config;
 mod error;
@@ -12,6 +13,7 @@ mod kv_cache;
 mod weights;
 mod workspace;
 
+pub use adapter::{LayerAdapter, LowRank, adapter_len};
 pub use config::{Architecture, Config, MAX_POSITIONS};
 pub use error::ForwardError;
 pub use forward::{Precision, Runtime};

@@ -1,4 +1,4 @@
-use super::Config;
+use super::{Config, LayerAdapter};
 use halfpi_kernels::format::Matrix;
 
 /// The weights of one layer, by the names of their GGUF tensors.
@@ -51,4 +51,8 @@ pub struct Model<'a> {
     pub output: Matrix<'a>,
     /// Divides the rotary frequencies (llama 3), or empty.
     pub rope_freqs: &'a [f32],
+    /// What an adapter adds to each layer, or empty.
+    pub adapter: &'a [LayerAdapter<'a>],
+    /// The highest rank of the adapter; 0 without.
+    pub adapter_rank: usize,
 }

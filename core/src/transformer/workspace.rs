@@ -1,6 +1,7 @@
 //! Working memory: every buffer of a forward pass, cut from one piece.
 
 use super::Config;
+use super::adapter::adapter_len;
 use halfpi_kernels::format::GROUP;
 use halfpi_kernels::ops::{Int8RowsMut, KvLayout, OpError, scores_len};
 
@@ -28,6 +29,8 @@ pub(super) struct Workspace<'a> {
     pub scores: &'a mut [f32],
     /// What a product needs.
     pub scratch: Scratch<'a>,
+    /// What an adapter needs.
+    pub adapter: &'a mut [f32],
 }
 
 /// Working memory of a product.
@@ -43,15 +46,15 @@ pub(super) struct Scratch<'a> {
 pub(super) const PARTS_POSITIONS: usize = 8;
 
 /// The widest input of a product.
-fn widest(config: &Config) -> usize {
+pub(super) fn widest(config: &Config) -> usize {
     config
         .embedding_length
         .max(config.query_length())
         .max(config.feed_forward_length)
 }
 
-/// Lengths, in floats, of the buffers in the order of [`Workspace`]'s fields.
-fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usize; 15] {
+/// Lengths, in floats, of the buffers in the order of [`Workspace`]'s fields, with adapters of so high a rank.
+fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize, rank: usize) -> [usize; 16] {
     let (d, q, kv, ff) = (
         config.embedding_length,
         config.query_length(),
@@ -84,17 +87,18 @@ fn lengths(config: &Config, layout: &KvLayout, n: usize, threads: usize) -> [usi
         groups,
         groups,
         parts,
+        adapter_len(config, rank, n),
     ]
     .map(|length| length.div_ceil(ALIGN).saturating_mul(ALIGN))
 }
 
 /// Buffers start at multiples of a cache line, if the memory does.
-const ALIGN: usize = 16;
+pub(super) const ALIGN: usize = 16;
 
 /// Floats of working memory for passes over up to `positions` positions with up to `threads` threads; `usize::MAX` if
 /// they cannot be counted.
 pub fn workspace_len(config: &Config, layout: &KvLayout, positions: usize, threads: usize) -> usize {
-    sum(&lengths(config, layout, positions, threads))
+    sum(&lengths(config, layout, positions, threads, 0))
 }
 
 fn sum(lengths: &[usize]) -> usize {
@@ -107,9 +111,10 @@ impl<'a> Workspace<'a> {
         layout: &KvLayout,
         n: usize,
         threads: usize,
+        rank: usize,
         mut memory: &'a mut [f32],
     ) -> Result<Self, OpError> {
-        let lengths = lengths(config, layout, n, threads);
+        let lengths = lengths(config, layout, n, threads, rank);
         let (expected, found) = (sum(&lengths), memory.len());
         if found < expected {
             return Err(OpError {
@@ -150,6 +155,7 @@ impl<'a> Workspace<'a> {
                 },
                 parts: next(),
             },
+            adapter: next(),
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use halfpi::gguf::ModelFile;
 use halfpi::model::LoadedModel;
 use halfpi::pack::PackError;
-use halfpi::transformer::{KvCache, Precision, Runtime, workspace_len};
+use halfpi::transformer::{KvCache, Precision, Runtime, adapter_len, workspace_len};
 use halfpi_kernels::ops::KvElement;
 use halfpi_kernels::{Backend, Serial};
 
@@ -55,7 +55,8 @@ pub fn loaded_logits(loaded: &LoadedModel, tokens: &[u32]) -> Vec<f32> {
     let layout = KvCache::layout(config, tokens.len(), KvElement::F16).unwrap();
     let mut kv = vec![0; KvCache::bytes(config, &layout)];
     let mut cache = KvCache::new(layout, &mut kv).unwrap();
-    let mut memory = vec![0.0; workspace_len(config, &layout, tokens.len(), 1)];
+    let adapter = adapter_len(config, loaded.adapter_rank(), tokens.len());
+    let mut memory = vec![0.0; workspace_len(config, &layout, tokens.len(), 1) + adapter];
     let mut logits = vec![0.0; tokens.len() * config.vocab_size];
     let runtime = Runtime {
         backend: Backend::detect(),
