@@ -1,4 +1,4 @@
-//! The `halfpi` command: runs, inspects, judges and measures chat models.
+//! The `halfpi` command: runs, inspects, packs, judges, measures and trains chat models.
 
 mod bench;
 mod chat;
@@ -9,6 +9,8 @@ mod interrupt;
 mod output;
 mod pack;
 mod progress;
+#[cfg(feature = "train")]
+mod train;
 mod unpack;
 
 use std::process::ExitCode;
@@ -35,6 +37,15 @@ enum Command {
     Unpack(unpack::Args),
     Eval(eval::Args),
     Bench(bench::Args),
+    #[cfg(feature = "train")]
+    Train(Box<train::Args>),
+    /// Train a model on text and pack it (not in this build)
+    #[cfg(not(feature = "train"))]
+    #[command(disable_help_flag = true)]
+    Train {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _options: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,6 +56,12 @@ fn main() -> ExitCode {
         Command::Unpack(args) => unpack::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::train(&args),
+        #[cfg(not(feature = "train"))]
+        Command::Train { .. } => Err(
+            "this halfpi was built without its trainer: cargo build --release -p halfpi-cli --features train".into(),
+        ),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensor::{AutodiffBackend, Backend, Tensor, TensorData};
 use crate::train::Trainer;
+use crate::vote::VoteTrainer;
 use crate::{Result, TrainError};
 
 /// The version of what follows.
@@ -20,6 +21,8 @@ const STATE: &str = "halfpi.train";
 const PARAMETER: &str = "parameter.";
 /// What the names of the optimizer's memory begin with.
 const OPTIMIZER: &str = "optimizer.";
+/// A file of integers and votes, as bytes.
+const VOTES: &str = "votes";
 
 /// Where a run stands, beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,8 +121,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// What a trainer holds.
-    pub fn of<B: AutodiffBackend>(trainer: &Trainer<B>, state: State) -> Self {
+    /// What a trainer holds. Where several processes vote, to be taken after a commit, by the first of them.
+    ///
+    /// # Errors
+    /// [`TrainError::Vote`] if the votes cannot be stored.
+    pub fn of<B: AutodiffBackend>(trainer: &Trainer<B>, state: State) -> Result<Self> {
         let parameters = trainer.parameters.iter();
         let parameters = parameters.map(|(name, parameter)| {
             (
@@ -129,17 +135,27 @@ impl Checkpoint {
         });
         let memory = trainer.optimizer.state().into_iter();
         let memory = memory.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), Stored::of(tensor)));
-        Self {
-            state,
-            tensors: parameters.chain(memory).collect(),
+        let mut tensors: BTreeMap<String, Stored> = parameters.chain(memory).collect();
+        if let Some(votes) = &trainer.votes {
+            let bytes = votes.to_safetensors()?;
+            let (dtype, shape) = (Dtype::U8, vec![bytes.len()]);
+            tensors.insert(VOTES.to_owned(), Stored { dtype, shape, bytes });
         }
+        Ok(Self { state, tensors })
     }
 
-    /// Brings a trainer of the same model to where this one was. Nothing is changed if it does not fit.
+    /// Brings a trainer of the same model, on rank `rank` of `workers`, to where this one was. Nothing is changed if it does
+    /// not fit.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] if a parameter is missing or has another shape.
-    pub fn restore<B: AutodiffBackend>(&self, trainer: &mut Trainer<B>, device: &B::Device, path: &Path) -> Result<()> {
+    pub fn restore<B: AutodiffBackend>(
+        &self,
+        trainer: &mut Trainer<B>,
+        device: &B::Device,
+        path: &Path,
+        [rank, workers]: [usize; 2],
+    ) -> Result<()> {
         let refuse = |reason: String| TrainError::Checkpoint {
             path: path.to_owned(),
             reason,
@@ -165,9 +181,19 @@ impl Checkpoint {
                 memory.push((name.to_owned(), tensor));
             }
         }
+        let votes = match (&trainer.votes, self.tensors.get(VOTES)) {
+            (None, None) => None,
+            (Some(_), Some(stored)) => Some(VoteTrainer::from_safetensors(
+                &stored.bytes,
+                rank as u32,
+                workers as u32,
+            )?),
+            _ => return Err(refuse("only one of the two runs has weights that are integers".into())),
+        };
         for (name, value) in parameters {
             trainer.parameters.update(&name, |_| value)?;
         }
+        trainer.votes = votes;
         trainer.optimizer.restore(memory, self.state.updates);
         Ok(())
     }

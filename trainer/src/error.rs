@@ -80,4 +80,34 @@ pub enum TrainError {
         /// What does not fit.
         source: halfpi_kernels::format::FormatError,
     },
+    /// No model has the shape that was asked for.
+    #[error("no model has this shape: {reason}")]
+    NoShape {
+        /// Why.
+        reason: String,
+    },
+    /// An option of a run makes no sense.
+    #[error("{option}: {reason}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The loss has been worse than guessing for a while.
+    #[error(
+        "update {update}: the loss is {loss:.2} nats, and guessing costs {guessing:.2}: training has diverged; go on from \
+         the last checkpoint with a smaller learning rate"
+    )]
+    Diverged {
+        /// The last update.
+        update: u64,
+        /// Its loss.
+        loss: f32,
+        /// The logarithm of the number of tokens.
+        guessing: f32,
+    },
+    /// Whoever watches the run ended it.
+    #[error("stopped")]
+    Cancelled,
 }

@@ -17,6 +17,7 @@ pub mod parallel;
 mod parameters;
 pub mod quantize;
 mod random;
+pub mod run;
 pub mod tensor;
 pub mod train;
 pub mod vote;

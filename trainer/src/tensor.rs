@@ -15,6 +15,16 @@ pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;
 #[cfg(feature = "cuda")]
 pub type Cuda = burn_autodiff::Autodiff<burn_cuda::Cuda>;
 
+/// The GPU with this number.
+///
+/// # Errors
+/// [`ParallelError::Nccl`](crate::parallel::ParallelError::Nccl) if CUDA is not there: the engine itself would panic.
+#[cfg(feature = "cuda")]
+pub fn cuda_device(index: usize) -> crate::Result<<Cuda as burn_tensor::backend::BackendTypes>::Device> {
+    crate::parallel::require_cuda()?;
+    Ok(burn_cuda::CudaDevice::new(index))
+}
+
 /// `value` on the way forward, to the bit, and the gradient of `of` on the way back. Both have the same shape.
 pub fn with_gradient_of<B: Backend, const D: usize>(value: Tensor<B, D>, of: Tensor<B, D>) -> Tensor<B, D> {
     value.detach() + (of.clone() - of.detach())

@@ -6,6 +6,7 @@ use crate::objective::{NextToken, Objective};
 use crate::optimize::{Optimizer, Schedule, clip, global_norm};
 use crate::parallel::Collective;
 use crate::tensor::{AutodiffBackend, Tensor, matrix, scalar, values};
+use crate::vote::VoteTrainer;
 use crate::{Gradients, Parameters, Result, TrainError};
 
 /// A model in training.
@@ -16,7 +17,9 @@ pub struct Trainer<B: AutodiffBackend> {
     pub parameters: Parameters<B>,
     /// How the parameters become weights.
     pub arrangement: Box<dyn Arrangement<B>>,
-    /// What changes them.
+    /// The matrices of them that are integers, and their votes.
+    pub votes: Option<VoteTrainer>,
+    /// What changes the others.
     pub optimizer: Box<dyn Optimizer<B::InnerBackend>>,
     /// How much.
     pub schedule: Schedule,
@@ -67,7 +70,11 @@ impl<B: AutodiffBackend> Trainer<B> {
             let share = objective.loss(&self.model, &*weights, batch)? * per_target;
             drop(weights);
             loss += scalar(share.clone());
-            add(&mut gradients, self.parameters.gradients(&mut share.backward()));
+            let mut share = self.parameters.gradients(&mut share.backward());
+            if let Some(votes) = &mut self.votes {
+                votes.vote::<B>(&mut share)?;
+            }
+            add(&mut gradients, share);
         }
         let mut shared_loss = [loss];
         together.all_reduce_sum_f32(&mut shared_loss)?;
@@ -94,7 +101,19 @@ impl<B: AutodiffBackend> Trainer<B> {
             self.parameters
                 .update(&name, |value| optimizer.update(&name, value, gradient, step))?;
         }
+        self.commit(step.rate, together)?;
         Ok(update)
+    }
+
+    /// Moves the integers if enough micro-steps have voted; the fewer, the smaller the learning rate has become.
+    fn commit(&mut self, rate: f32, together: &mut dyn Collective) -> Result<()> {
+        let Some(votes) = self.votes.as_mut().filter(|votes| votes.is_due()) else {
+            return Ok(());
+        };
+        votes.reduce(together)?;
+        let share = (rate / self.schedule.highest().max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
+        votes.commit(share, &mut self.parameters)?;
+        Ok(())
     }
 
     /// The mean negative log-likelihood of the targets, in nats, without learning from them.

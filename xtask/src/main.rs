@@ -3,6 +3,7 @@
 mod android;
 mod apt;
 mod bindings;
+mod compare_methods;
 mod context;
 mod corpus;
 mod cross;
@@ -47,6 +48,9 @@ Commands:
   model              print the path of the demo model, getting it first if it is not there
   corpus             print the directory of the conversations that training is tried on, with a tokenizer, making it
                      first if it is not there
+  compare-methods [OPTION…]
+                     train a small model by every method on the same text and print the table: hours with the
+                     default number of updates; what is there already is not repeated (--help says more)
 
 Environment:
   HALFPI_CACHE         where the model and the cross-compiled standard library are kept [~/.cache/halfpi]
@@ -101,6 +105,10 @@ fn run(command: Option<&str>, rest: &[String]) -> Outcome<ExitCode> {
                 "bench-kotlin" => kotlin::bench(&context, &model, rest)?,
                 _ => ios::bench(&context, &model, rest)?,
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("compare-methods") => {
+            compare_methods::compare(&Context::new()?, rest)?;
             Ok(ExitCode::SUCCESS)
         }
         Some("package-ios") => {

@@ -17,6 +17,9 @@ use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
 use crate::package_ios;
 
+/// `halfpi train`, which is left out of other builds because of the time that its tensor engine takes.
+const TRAIN: &str = "halfpi-cli/train";
+
 /// One check, with a name to ask for it by.
 pub struct Step {
     /// `group` or `group:variant`.
@@ -150,6 +153,8 @@ fn clippy(context: &Context) -> Outcome {
     Ok(run(&mut context.cargo([
         "clippy",
         "--workspace",
+        "--features",
+        TRAIN,
         "--all-targets",
         "--",
         "-D",
@@ -202,7 +207,7 @@ fn scripts(context: &Context) -> Outcome {
 fn tests(context: &Context) -> Outcome {
     let model = test_model(context)?;
     Ok(run(context
-        .cargo(["test", "--workspace", "--no-fail-fast"])
+        .cargo(["test", "--workspace", "--features", TRAIN, "--no-fail-fast"])
         .env("HALFPI_TEST_MODEL", model))?)
 }
 
@@ -310,24 +315,15 @@ fn bare_metal(context: &Context) -> Outcome {
     Ok(())
 }
 
-/// Every `PACKAGE/examples/NAME.rs`, as the package's directory and the name.
+/// Every example of the SDK, as the package's directory and the name. The trainer's are tools.
 fn examples(root: &Path) -> Vec<(PathBuf, String)> {
-    let children = |directory: &Path| {
-        fs::read_dir(directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    let files = children(root).flat_map(|package| children(&package.join("examples")));
-    let rust = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let package = root.join("core");
+    let files = fs::read_dir(package.join("examples")).into_iter().flatten().flatten();
+    let rust = files
+        .map(|file| file.path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
     let mut found: Vec<_> = rust
-        .filter_map(|file| {
-            Some((
-                file.parent()?.parent()?.to_path_buf(),
-                file.file_stem()?.to_str()?.to_string(),
-            ))
-        })
+        .filter_map(|file| Some((package.clone(), file.file_stem()?.to_str()?.to_string())))
         .collect();
     found.sort();
     found

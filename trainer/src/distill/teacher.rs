@@ -15,10 +15,10 @@ pub struct Teacher<B: Backend> {
 }
 
 impl<B: Backend> Teacher<B> {
-    /// A model with these weights, by their names in GGUF, for sequences of `length` tokens.
-    pub fn new(config: &Config, weights: BTreeMap<String, Tensor<B, 2>>, length: usize, device: &B::Device) -> Self {
+    /// A model with these weights, by their names in GGUF.
+    pub fn new(model: Transformer<B>, weights: BTreeMap<String, Tensor<B, 2>>) -> Self {
         Self {
-            model: Transformer::new(config, length, device),
+            model,
             weights: Fixed(weights),
         }
     }

@@ -60,11 +60,12 @@ pub struct Transformer<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// For sequences of `length` tokens.
-    pub fn new(config: &Config, length: usize, device: &B::Device) -> Self {
+    /// For sequences of `length` tokens. `rope_factors` is what rotary frequencies are divided by, one for each pair of
+    /// channels that turn; empty where the model has none.
+    pub fn new(config: &Config, length: usize, rope_factors: &[f32], device: &B::Device) -> Self {
         Self {
             config: *config,
-            rope: Rope::new(config, length, device),
+            rope: Rope::new(config, length, rope_factors, device),
             mask: attention::mask(length, device),
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Rope<B: Backend> {
 }
 
 impl<B: Backend> Rope<B> {
-    pub(super) fn new(config: &Config, length: usize, device: &B::Device) -> Self {
+    pub(super) fn new(config: &Config, length: usize, factors: &[f32], device: &B::Device) -> Self {
         let (head_dim, dims) = (config.head_dim, config.rope_dimension_count);
         let pairs = config.architecture.rope_pairs();
         let (mut cos, mut sin) = (vec![1f32; length * head_dim], vec![0f32; length * head_dim]);
@@ -30,7 +30,8 @@ impl<B: Backend> Rope<B> {
             };
             partners[second * head_dim + first] = -1.0;
             partners[first * head_dim + second] = 1.0;
-            let frequency = f64::from(config.rope_freq_base).powf(-2.0 * i as f64 / dims as f64);
+            let frequency = f64::from(config.rope_freq_base).powf(-2.0 * i as f64 / dims as f64)
+                / f64::from(factors.get(i).copied().unwrap_or(1.0));
             for position in 0..length {
                 let angle = position as f64 / f64::from(config.rope_scale) * frequency;
                 for channel in [first, second] {

@@ -69,6 +69,14 @@ impl Schedule {
         }
     }
 
+    /// The highest learning rate of all stages.
+    pub fn highest(&self) -> f32 {
+        self.stages
+            .iter()
+            .flat_map(|stage| [stage.rate, stage.final_rate])
+            .fold(0.0, f32::max)
+    }
+
     /// The size of update `index`, the first being 0. After the last stage the rate stays as it ended.
     pub fn step(&self, index: u64) -> Step {
         let warm = match self.warm_up {

@@ -40,7 +40,7 @@ pub use collective::{Collective, MAX_GATHER};
 pub use error::ParallelError;
 pub use launch::spawn_local;
 #[cfg(feature = "cuda")]
-pub use nccl::Nccl;
+pub use nccl::{Nccl, require_cuda};
 pub use rendezvous::Options;
 pub use single::Single;
 pub use tcp::Tcp;

@@ -213,6 +213,19 @@ impl Drop for Nccl {
     }
 }
 
+/// Whether CUDA can be used at all: what needs it may panic where it is not.
+///
+/// # Errors
+/// [`ParallelError::Nccl`] says what is missing.
+pub fn require_cuda() -> Result<(), ParallelError> {
+    // SAFETY: as in `device`.
+    if unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Ok(());
+    }
+    let problem = "there is no CUDA driver here (libcuda); train on the CPU, or install NVIDIA's driver".to_string();
+    Err(ParallelError::Nccl { problem })
+}
+
 /// The GPU of this process: the one of its local rank, or the only one that its launcher lets it see.
 fn device(world: &World) -> Result<usize, String> {
     // SAFETY: these load the libraries, which runs their initialisers: those of NVIDIA's own libraries, by the names

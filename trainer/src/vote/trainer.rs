@@ -180,6 +180,11 @@ impl VoteTrainer {
         Ok(())
     }
 
+    /// Whether nobody has voted since the last commit, so that all processes have the same.
+    pub fn is_committed(&self) -> bool {
+        self.micro_steps == 0
+    }
+
     /// Whether N micro-steps have voted.
     pub fn is_due(&self) -> bool {
         self.micro_steps >= self.rule.every

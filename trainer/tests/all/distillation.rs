@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use halfpi_trainer::distill::{Distillation, Mixture, Teacher};
 use halfpi_trainer::lora::{Adapted, Lora};
-use halfpi_trainer::model::Plain;
+use halfpi_trainer::model::{Plain, Transformer};
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::parallel::Single;
 use halfpi_trainer::tensor::{AutodiffBackend, Cpu, matrix, values};
@@ -21,7 +21,10 @@ fn teacher(trainer: &Trainer<Cpu>) -> Teacher<Inner> {
     let weights: BTreeMap<_, _> = weights
         .map(|(name, parameter)| (name.to_owned(), parameter.value.clone().inner()))
         .collect();
-    Teacher::new(trainer.model.config(), weights, LENGTH, &Default::default())
+    Teacher::new(
+        Transformer::new(trainer.model.config(), LENGTH, &[], &Default::default()),
+        weights,
+    )
 }
 
 #[test]

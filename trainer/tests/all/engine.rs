@@ -22,7 +22,7 @@ fn logits_are_those_of_the_engine() {
         let parameters = parameters(&model.to_model_file().unwrap());
         let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
         let ids = Tensor::<Cpu, 2, Int>::from_data(TensorData::new(ids, [2, LENGTH]), &device);
-        let transformer = Transformer::new(&model.config, LENGTH, &device);
+        let transformer = Transformer::new(&model.config, LENGTH, &[], &device);
         let weights = Arrangement::<Cpu>::weights(&Plain, &parameters);
         let logits = values(transformer.forward(&*weights, ids, &mut ()).unwrap());
 

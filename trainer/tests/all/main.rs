@@ -37,9 +37,10 @@ fn trainer(length: usize, updates: u64) -> Trainer<Cpu> {
     model.config.block_count = 1;
     let parameters = parameters(&model.to_model_file().unwrap());
     Trainer {
-        model: Transformer::new(&model.config, length, &Default::default()),
+        model: Transformer::new(&model.config, length, &[], &Default::default()),
         parameters,
         arrangement: Box::new(Plain),
+        votes: None,
         optimizer: Box::new(AdamW::default()),
         schedule: Schedule::cosine(updates, 3e-3, 0.1),
         clip: 1.0,

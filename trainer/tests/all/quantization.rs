@@ -57,9 +57,10 @@ fn trainer(model: &SyntheticModel, method: &str, updates: u64) -> Trainer<Cpu> {
     let mut parameters = parameters(&model.to_model_file().unwrap());
     match_deviation(&mut parameters, &scheme).unwrap();
     Trainer {
-        model: Transformer::new(&model.config, LENGTH, &Default::default()),
+        model: Transformer::new(&model.config, LENGTH, &[], &Default::default()),
         parameters,
         arrangement: Box::new(scheme),
+        votes: None,
         optimizer: Box::new(AdamW::default()),
         schedule: Schedule::cosine(updates, 1e-2, 0.1),
         clip: 1.0,
@@ -145,7 +146,7 @@ fn the_engine_computes_with_what_training_computed_with() {
         let tokens: Vec<u32> = (0..LENGTH as u32).map(|i| i * 37 % 300).collect();
         let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
         let ids = Tensor::<Cpu, 2, Int>::from_data(TensorData::new(ids, [1, LENGTH]), &Default::default());
-        let transformer = Transformer::new(&model.config, LENGTH, &Default::default());
+        let transformer = Transformer::new(&model.config, LENGTH, &[], &Default::default());
         let weights = Arrangement::<Cpu>::weights(&scheme, &parameters);
         let logits = values(transformer.forward(&*weights, ids, &mut ()).unwrap());
         let options = EngineOptions {

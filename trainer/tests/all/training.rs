@@ -56,14 +56,16 @@ fn a_run_goes_on_bit_for_bit() {
     (0..3).for_each(|i| assert!(update(&mut first, &[counting(i, 4, LENGTH)]) > 0.0));
     let mut state = State::new(first.updates(), 96);
     state.data = serde_json::json!({"place": 3});
-    Checkpoint::of(&first, state.clone()).write(&path).unwrap();
+    Checkpoint::of(&first, state.clone()).unwrap().write(&path).unwrap();
     // Written over: the newer one counts.
-    Checkpoint::of(&first, state.clone()).write(&path).unwrap();
+    Checkpoint::of(&first, state.clone()).unwrap().write(&path).unwrap();
 
     let mut second = trainer(LENGTH, 10);
     let checkpoint = Checkpoint::read(&path).unwrap();
     assert_eq!(checkpoint.state, state);
-    checkpoint.restore(&mut second, &Default::default(), &path).unwrap();
+    checkpoint
+        .restore(&mut second, &Default::default(), &path, [0, 1])
+        .unwrap();
     for i in 3..6 {
         let batches = [counting(i, 4, LENGTH)];
         assert_eq!(
@@ -87,7 +89,9 @@ fn a_run_goes_on_bit_for_bit() {
     let mut other = checkpoint.clone();
     other.tensors.remove("parameter.output_norm.weight");
     let before = numbers(&second);
-    let error = other.restore(&mut second, &Default::default(), &path).unwrap_err();
+    let error = other
+        .restore(&mut second, &Default::default(), &path, [0, 1])
+        .unwrap_err();
     assert!(error.to_string().contains("output_norm.weight"), "{error}");
     assert_eq!(numbers(&second), before);
 }
@@ -98,11 +102,17 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
     std::fs::create_dir(&directory).unwrap();
     let path = directory.join("checkpoint.safetensors");
     let trainer = trainer(LENGTH, 10);
-    Checkpoint::of(&trainer, State::new(1, 0)).write(&path).unwrap();
+    Checkpoint::of(&trainer, State::new(1, 0))
+        .unwrap()
+        .write(&path)
+        .unwrap();
     // A directory cannot be replaced by a file.
     let taken = directory.join("taken");
     std::fs::create_dir(&taken).unwrap();
-    let error = Checkpoint::of(&trainer, State::new(2, 0)).write(&taken).unwrap_err();
+    let error = Checkpoint::of(&trainer, State::new(2, 0))
+        .unwrap()
+        .write(&taken)
+        .unwrap_err();
     assert!(
         matches!(&error, TrainError::Io { path, .. } if *path == taken),
         "{error}"

@@ -1,0 +1,327 @@
+//! What `halfpi train` is asked for.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use halfpi_trainer::data::{
+    EncodeOptions, LongDocuments, OnBadLine, Packing, SourceOptions, Sources, TokenizerOptions, TrainOn,
+    TrainedTokenizer,
+};
+use halfpi_trainer::distill::Mixture;
+use halfpi_trainer::lora::Lora;
+use halfpi_trainer::optimize::Schedule;
+use halfpi_trainer::quantize::Scheme;
+use halfpi_trainer::run::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
+use halfpi_trainer::vote::{Range, Rule};
+
+use crate::output::Outcome;
+
+/// Train a model on text and pack it
+///
+/// DATA are text files, JSON lines with a text or a conversation, and directories of them. The model is --from a
+/// checkpoint (a GGUF of any type, or a Hugging Face directory), or a new one of a --shape. The directory DIR gets
+/// model.gguf, packed in the formats it was trained in, run.json, and a checkpoint from which --resume goes on.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  halfpi train chats.jsonl --shape micro --method 'ternary, head=q6' --updates 2000 -o run/
+  halfpi train chats.jsonl --from model.gguf --teacher model.gguf --method phase-t2 --rate 1e-4 -o distilled/
+  halfpi train chats.jsonl --from packed.gguf --lora 8 --train-on assistant -o adapter/
+  torchrun --nproc-per-node 4 --no-python halfpi train chats.jsonl --from model.gguf --device cuda -o run/
+
+Methods: f32, ternary, halfpi2, halfpi4, halfpi8, phi4, phi4-additive, phi5, phase-t1, phase-t2, phase-magnitude,
+phase-complex; with options after colons (ternary:learned, ternary:threshold=0.7, phi4:scales=64), `head=METHOD` for the
+embedding and the output matrix, and `PATTERN=METHOD` for other tensors; the first that matches counts.")]
+pub struct Args {
+    /// Text files, JSON lines, directories of them
+    #[arg(value_name = "DATA", required = true)]
+    data: Vec<PathBuf>,
+    /// Directory for everything that comes of it
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    /// The model to begin with: a GGUF or a Hugging Face directory
+    #[arg(long, value_name = "MODEL", conflicts_with = "shape")]
+    from: Option<PathBuf>,
+    /// A new model of this shape: nano, micro, mini, small, or a JSON file
+    #[arg(long, value_name = "SHAPE", required_unless_present = "from")]
+    shape: Option<String>,
+    /// The family of a new model
+    #[arg(long, value_name = "NAME", default_value = "llama",
+          value_parser = ["llama", "qwen2", "qwen3", "bitnet", "ifairy"])]
+    architecture: String,
+    /// The tokenizer of a new model: a GGUF, or a directory with tokenizer.json [default: one of --vocabulary tokens is
+    /// learnt from DATA and kept in DIR/tokenizer]
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    /// Tokens that are learnt where there is no --tokenizer
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    vocabulary: usize,
+    /// How weights are quantized while they are trained
+    #[arg(long, value_name = "METHOD", default_value = "f32")]
+    method: String,
+    /// What changes the weights
+    #[arg(long, value_enum, default_value_t = Optimizer::Adamw)]
+    optimizer: Optimizer,
+    /// Keep matrices of plain integers (ternary, halfpi2, halfpi4, halfpi8) as integers, and train them by vote and commit
+    /// every N micro-steps
+    #[arg(long, value_name = "N")]
+    vote: Option<u32>,
+    /// Vote and commit as stated: every weight with a vote moves, and votes begin anew
+    #[arg(long, requires = "vote")]
+    as_stated: bool,
+    /// How much of the last change goes on, with sgd
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    momentum: f32,
+    /// Updates
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
+    updates: u64,
+    /// Sequences of a forward pass, in each process
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch: usize,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    length: usize,
+    /// Forward passes of an update
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    accumulate: usize,
+    /// The highest learning rate [default: 1e-3, with --from 1e-4]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<f32>,
+    /// How the rate falls: along a cosine, or as BitNet was trained, in two stages, the second without weight decay
+    #[arg(long, value_enum, default_value_t = Falls::Cosine)]
+    schedule: Falls,
+    /// Updates over which the rate rises [default: a fiftieth of all]
+    #[arg(long, value_name = "N")]
+    warm_up: Option<u64>,
+    /// Weight decay
+    #[arg(long, value_name = "DECAY", default_value_t = 0.1)]
+    decay: f32,
+    /// The norm that gradients are cut to; 0 leaves them
+    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
+    clip: f32,
+    /// Learn from this model's predictions: a GGUF or a Hugging Face directory with the same tokens
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
+    /// The temperature at which predictions are compared
+    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "teacher")]
+    temperature: f32,
+    /// How much the text itself counts beside the teacher
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
+    text_weight: f32,
+    /// How much the last layer's attention relations count (MiniLMv2)
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
+    relation_weight: f32,
+    /// How much the last layer's output counts
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
+    hidden_weight: f32,
+    /// Train adapters of this rank and nothing else
+    #[arg(long, value_name = "RANK")]
+    lora: Option<usize>,
+    /// What adapters add is multiplied with this by their rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA", requires = "lora")]
+    alpha: Option<f32>,
+    /// Which tokens of conversations count
+    #[arg(long, value_enum, default_value_t = Counted::Everything)]
+    train_on: Counted,
+    /// What happens to lines that cannot be used
+    #[arg(long, value_enum, default_value_t = BadLines::Skip)]
+    bad_lines: BadLines,
+    /// The share of all documents that is held out to judge by
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    held_out: f64,
+    /// Batches of held-out text that are looked at
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    held_out_batches: usize,
+    /// Updates between two looks
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    evaluate_every: u64,
+    /// Updates between two checkpoints
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    checkpoint_every: u64,
+    /// Chooses first weights and the order of the data
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Go on from the checkpoint in DIR, with the same options
+    #[arg(long)]
+    pub resume: bool,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// Train in this many processes of this machine; launchers like torchrun need nothing
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub processes: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Device {
+    Cpu,
+    Cuda,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Optimizer {
+    Adamw,
+    Sgd,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Falls {
+    Cosine,
+    TwoStages,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Counted {
+    Everything,
+    Assistant,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BadLines {
+    Skip,
+    Refuse,
+}
+
+impl Args {
+    /// The run.
+    pub fn options(&self) -> Outcome<RunOptions> {
+        let start = match (&self.from, &self.shape) {
+            (Some(model), _) => Start::Model(model.clone()),
+            (None, Some(shape)) => Start::New {
+                shape: self.shape(shape)?,
+                tokenizer: self.tokenizer(),
+            },
+            (None, None) => return Err("give --from MODEL or --shape SHAPE".into()),
+        };
+        let rate = self.rate.unwrap_or(if self.from.is_some() { 1e-4 } else { 1e-3 });
+        let schedule = match self.schedule {
+            Falls::Cosine => Schedule::cosine(self.updates, rate, self.decay),
+            Falls::TwoStages => Schedule::two_stages(self.updates, rate, self.decay),
+        };
+        let mixture = Mixture {
+            text: self.text_weight,
+            logits: 1.0,
+            temperature: self.temperature,
+            relations: self.relation_weight,
+            hidden: self.hidden_weight,
+        };
+        Ok(RunOptions {
+            start,
+            data: self.data.clone(),
+            sources: self.sources(),
+            encode: EncodeOptions {
+                train_on: match self.train_on {
+                    Counted::Everything => TrainOn::Everything,
+                    Counted::Assistant => TrainOn::Assistant,
+                },
+                ..EncodeOptions::default()
+            },
+            packing: Packing::default(),
+            long_documents: LongDocuments::default(),
+            scheme: self.method.parse()?,
+            vote: self.vote.map(|every| self.rule(every)).transpose()?,
+            optimizer: match self.optimizer {
+                Optimizer::Adamw => OptimizerKind::AdamW,
+                Optimizer::Sgd => OptimizerKind::Sgd {
+                    momentum: self.momentum,
+                },
+            },
+            schedule: Schedule {
+                warm_up: self.warm_up.unwrap_or(schedule.warm_up),
+                ..schedule
+            },
+            batch: self.batch,
+            length: self.length,
+            accumulate: self.accumulate,
+            clip: (self.clip > 0.0).then_some(self.clip),
+            seed: self.seed,
+            teacher: self.teacher.clone().map(|model| TeacherOptions { model, mixture }),
+            lora: self.lora.map(|rank| Lora {
+                rank,
+                alpha: self.alpha.unwrap_or(2.0 * rank as f32),
+            }),
+            evaluate_every: self.evaluate_every,
+            held_out_batches: self.held_out_batches,
+            checkpoint_every: self.checkpoint_every,
+        })
+    }
+
+    /// How votes are committed, as suits the integers of most matrices.
+    fn rule(&self, every: u32) -> Outcome<Rule> {
+        let scheme: Scheme = self.method.parse()?;
+        Ok(match Range::of(scheme.layers.format) {
+            Some(range) if !self.as_stated => Rule {
+                seed: self.seed,
+                ..Rule::improved(every, range)
+            },
+            _ => Rule {
+                seed: self.seed,
+                ..Rule::as_stated(every)
+            },
+        })
+    }
+
+    /// Where the tokenizer of a new model is, or will be.
+    fn tokenizer(&self) -> PathBuf {
+        self.tokenizer.clone().unwrap_or_else(|| self.output.join("tokenizer"))
+    }
+
+    fn sources(&self) -> SourceOptions {
+        SourceOptions {
+            held_out: self.held_out,
+            on_bad_line: match self.bad_lines {
+                BadLines::Skip => OnBadLine::Skip,
+                BadLines::Refuse => OnBadLine::Refuse,
+            },
+            ..SourceOptions::default()
+        }
+    }
+
+    /// Learns the tokenizer of a new model, if nobody gave one and none was learnt before.
+    pub fn learn_tokenizer(&self) -> Outcome {
+        let directory = self.tokenizer();
+        if self.from.is_some() || self.tokenizer.is_some() || directory.join("tokenizer.json").exists() {
+            return Ok(());
+        }
+        let sources = Sources::open(&self.data, self.sources())?;
+        let options = TokenizerOptions {
+            vocab_size: self.vocabulary,
+            ..TokenizerOptions::default()
+        };
+        let (tokenizer, _) = TrainedTokenizer::train(&sources, &options)?;
+        eprintln!("{}: {} tokens learnt", directory.display(), tokenizer.vocab_size());
+        Ok(tokenizer.write(&directory)?)
+    }
+
+    fn shape(&self, name: &str) -> Outcome<Shape> {
+        if let Some(shape) = Shape::by_name(name) {
+            return Ok(Shape {
+                architecture: self.architecture.clone(),
+                ..shape
+            });
+        }
+        let text = fs::read_to_string(name).map_err(|error| {
+            let names: Vec<&str> = Shape::names().collect();
+            format!("{name} is none of the shapes {} and no file: {error}", names.join(", "))
+        })?;
+        Ok(serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?)
+    }
+}
+
+/// The arguments of this process, for those that it starts: all but the number of them.
+pub fn of_worker() -> Vec<OsString> {
+    let mut arguments = std::env::args_os().skip(1);
+    let mut kept = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--processes") => drop(arguments.next()),
+            Some(text) if text.starts_with("--processes=") => {}
+            _ => kept.push(argument),
+        }
+    }
+    kept
+}

@@ -1,0 +1,141 @@
+//! `halfpi train`: trains a model and packs it.
+
+mod args;
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use halfpi_trainer::TrainError;
+use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
+use halfpi_trainer::run::{CHECKPOINT, Progress, RunOptions, RunReport, run};
+use halfpi_trainer::tensor::{AutodiffBackend, Cpu};
+
+pub use self::args::Args;
+use self::args::Device;
+use crate::interrupt::Interrupt;
+use crate::output::{Outcome, bytes, count, print, print_json};
+use crate::progress;
+
+pub fn train(args: &Args) -> Outcome {
+    if let Some(processes) = args.processes {
+        // Once, before anybody needs it.
+        fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;
+        args.learn_tokenizer()?;
+        return Ok(spawn_local(
+            processes.into(),
+            std::env::current_exe()?,
+            args::of_worker(),
+        )?);
+    }
+    let options = args.options()?;
+    let checkpoint = args.output.join(CHECKPOINT);
+    if checkpoint.exists() && !args.resume {
+        let directory = args.output.display();
+        return Err(format!("{directory} holds a run: go on with --resume, or choose another directory").into());
+    }
+    fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;
+    let world = World::from_environment()?;
+    if world.rank == 0 {
+        args.learn_tokenizer()?;
+    }
+    let identity = serde_json::to_vec(&options)?;
+    // The others come when the tokenizer is there.
+    let mut together = connect(&world, &Options::new(&identity))?;
+    match args.device {
+        Device::Cpu => train_on::<Cpu>(args, &options, &Default::default(), &mut *together),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => {
+            let device = halfpi_trainer::tensor::cuda_device(world.local_rank)?;
+            train_on::<halfpi_trainer::tensor::Cuda>(args, &options, &device, &mut *together)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda => Err("this halfpi cannot use CUDA: build it with --features cuda".into()),
+    }
+}
+
+fn train_on<B: AutodiffBackend>(
+    args: &Args,
+    options: &RunOptions,
+    device: &B::Device,
+    together: &mut dyn Collective,
+) -> Outcome {
+    let interrupt = Interrupt::noted()?;
+    let is_first = together.rank() == 0;
+    let bar = progress::bar(options.schedule.updates, "updates");
+    if !is_first {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let mut held_out = None;
+    let trained = run::<B>(options, &args.output, device, together, &mut |progress| {
+        match progress {
+            Progress::Begins { updates, parameters } => {
+                bar.set_position(updates);
+                bar.println(format!("{} parameters", count(parameters)));
+            }
+            Progress::Update { updates, update } => {
+                bar.set_position(updates);
+                let held_out = held_out.map_or(String::new(), |nll: f32| format!(", held out {nll:.3}"));
+                bar.set_message(format!("loss {:.3}{held_out}, rate {:.1e}", update.loss, update.rate));
+            }
+            Progress::HeldOut { updates, nll } => {
+                held_out = Some(nll);
+                bar.println(format!(
+                    "{updates:>8} updates: held-out text {nll:.4} nats a token, perplexity {:.2}",
+                    nll.exp()
+                ));
+            }
+            Progress::Checkpoint { .. } => {}
+        }
+        match interrupt.go_on() {
+            ControlFlow::Break(()) if is_first => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    bar.finish_and_clear();
+    let trained = match trained {
+        Err(TrainError::Cancelled) => {
+            let checkpoint = args.output.join(CHECKPOINT);
+            return Err(format!("stopped; {} goes on from here with --resume", checkpoint.display()).into());
+        }
+        trained => trained?,
+    };
+    if !is_first {
+        return Ok(());
+    }
+    let model = if options.lora.is_some() {
+        let adapter = args.output.join("adapter.gguf");
+        trained.write_adapter(&adapter)?;
+        adapter
+    } else {
+        let model = args.output.join("model.gguf");
+        trained.write_model(&model)?;
+        model
+    };
+    let report = serde_json::to_vec_pretty(&trained.report)?;
+    let path = args.output.join("run.json");
+    fs::write(&path, report).map_err(|error| format!("{}: {error}", path.display()))?;
+    if args.json {
+        return print_json(&trained.report);
+    }
+    print(&text(&trained.report, &model)?)
+}
+
+/// What came of the run, in a few lines.
+fn text(report: &RunReport, model: &Path) -> Outcome<String> {
+    let size = fs::metadata(model)?.len();
+    let held_out = match (report.held_out.first(), report.held_out.last()) {
+        (Some((_, first)), Some((_, last))) => format!("held-out text {first:.4} -> {last:.4} nats a token\n"),
+        _ => String::new(),
+    };
+    Ok(format!(
+        "{held_out}{} tokens in {} s, {:.0} tokens/s\n{}{}: {}\n",
+        count(report.tokens),
+        Duration::from_secs_f64(report.seconds).as_secs(),
+        report.tokens_per_second,
+        report.data,
+        model.display(),
+        bytes(size),
+    ))
+}

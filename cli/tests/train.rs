@@ -1,0 +1,361 @@
+//! `halfpi train` from outside: a model from nothing, packed, that answers; runs that go on; processes that agree.
+#![cfg(feature = "train")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A folder of this test, empty but for conversations that say the same things over and over.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("train-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let say = |i: usize| {
+        let (question, answer) = [
+            ("hello", "hi there"),
+            ("who are you", "a small model"),
+            ("bye", "see you"),
+        ][i % 3];
+        format!(
+            "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{question} {i}\"}}, \
+             {{\"role\": \"assistant\", \"content\": \"{answer} {i}\"}}]}}\n"
+        )
+    };
+    let lines: String = (0..400).map(say).collect();
+    fs::write(folder.join("chats.jsonl"), lines + "{broken\n").unwrap();
+    folder
+}
+
+fn halfpi(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halfpi"));
+    command
+        .current_dir(folder)
+        .env_remove("HALFPI_MODEL")
+        .stdin(Stdio::null());
+    command.args(args).output().unwrap()
+}
+
+/// A run of a tiny model, and its report.
+fn train(folder: &Path, args: &[&str]) -> Value {
+    let usual = [
+        "train",
+        "chats.jsonl",
+        "--vocabulary",
+        "300",
+        "--batch",
+        "4",
+        "--length",
+        "32",
+        "--json",
+    ];
+    let output = halfpi(folder, &[&usual[..], args].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {stderr}"))
+}
+
+fn failure(folder: &Path, args: &[&str]) -> String {
+    let output = halfpi(folder, &[&["train"], args].concat());
+    assert!(!output.status.success(), "{args:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn losses(report: &Value) -> Vec<f64> {
+    report["updates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|update| update["loss"].as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_model_from_nothing_is_trained_packed_and_answers() {
+    let folder = folder("ternary");
+    let args = [
+        "--shape",
+        "nano",
+        "--method",
+        "ternary, head=q6",
+        "-n",
+        "300",
+        "--rate",
+        "3e-3",
+        "-o",
+        "run",
+    ];
+    let report = train(&folder, &args);
+    let losses = losses(&report);
+    assert_eq!(losses.len(), 300);
+    assert!(losses[299] < 0.5 * losses[0], "{losses:?}");
+    let held_out = report["held_out"].as_array().unwrap();
+    assert!(
+        held_out.len() == 4 && held_out[3][1].as_f64() < held_out[0][1].as_f64(),
+        "{held_out:?}"
+    );
+    // Read more than once, named once.
+    let named = report["data"]["named"].as_array().unwrap();
+    assert!(named.len() == 1 && named[0]["line"] == 401, "{named:?}");
+
+    let output = halfpi(&folder, &["inspect", "run/model.gguf", "--json"]);
+    let inspected = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        inspected.contains("ternary") || inspected.contains("codebook2"),
+        "{inspected}"
+    );
+    let answer = [
+        "chat",
+        "--model",
+        "run/model.gguf",
+        "--prompt",
+        "hello 3",
+        "--max-tokens",
+        "12",
+        "--temperature",
+        "0",
+    ];
+    let output = halfpi(&folder, &answer);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let known = ["hi there", "a small model", "see you"];
+    assert!(known.iter().any(|known| answer.contains(known)), "{answer:?}");
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let folder = folder("resume");
+    let args = |n: &'static str, output: &'static str| {
+        [
+            "--shape",
+            "nano",
+            "--method",
+            "phi4, head=q8",
+            "-n",
+            n,
+            "--warm-up",
+            "0",
+            "-o",
+            output,
+            "--checkpoint-every",
+            "4",
+        ]
+    };
+    let whole = losses(&train(&folder, &args("8", "whole")));
+    // Killed while it runs, after the first checkpoint.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halfpi"));
+    command
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.args([
+        "train",
+        "chats.jsonl",
+        "--vocabulary",
+        "300",
+        "--batch",
+        "4",
+        "--length",
+        "32",
+    ]);
+    let mut child = command.args(args("8", "parts")).spawn().unwrap();
+    while !folder.join("parts/checkpoint.safetensors").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+
+    let refused = failure(&folder, &[&["chats.jsonl"], &args("8", "parts")[..]].concat());
+    assert!(refused.contains("--resume"), "{refused}");
+    let parts = losses(&train(&folder, &[&args("8", "parts")[..], &["--resume"]].concat()));
+    assert_eq!(parts, whole);
+    let other = [&["chats.jsonl", "--resume", "--seed", "7"], &args("8", "parts")[..]].concat();
+    let refused = failure(&folder, &other);
+    assert!(refused.contains("checkpoint"), "{refused}");
+}
+
+#[test]
+fn two_processes_learn_what_one_does() {
+    let folder = folder("processes");
+    let usual = ["--shape", "nano", "-n", "4", "--warm-up", "0"];
+    let one = train(&folder, &[&usual[..], &["-o", "one"]].concat());
+    let mut two = vec![
+        "train",
+        "chats.jsonl",
+        "--vocabulary",
+        "300",
+        "--batch",
+        "2",
+        "--length",
+        "32",
+    ];
+    two.extend(["--processes", "2", "-o", "two"]);
+    two.extend(usual);
+    let output = halfpi(&folder, &two);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let two: Value = serde_json::from_slice(&fs::read(folder.join("two/run.json")).unwrap()).unwrap();
+    assert_eq!(two["processes"], 2);
+    assert_eq!(two["tokens"], one["tokens"]);
+    for (one, two) in losses(&one).iter().zip(losses(&two)) {
+        assert!((one - two).abs() < 1e-4, "{one} {two}");
+    }
+}
+
+#[test]
+fn integers_are_trained_by_votes_and_packed_as_they_are() {
+    let folder = folder("votes");
+    for (format, every) in [("halfpi8", "1"), ("halfpi4", "5"), ("ternary", "5")] {
+        let method = format!("{format}, head=q8");
+        let args = [
+            "--shape", "nano", "--method", &method, "--vote", every, "--rate", "1e-2", "-n", "60", "-o", format,
+        ];
+        let losses = losses(&train(&folder, &args));
+        assert!(losses[59] < losses[0] - 0.3, "{format}: {losses:?}");
+    }
+    let refused = failure(
+        &folder,
+        &[
+            "chats.jsonl",
+            "--shape",
+            "nano",
+            "--vote",
+            "5",
+            "--vocabulary",
+            "300",
+            "-o",
+            "f32",
+        ],
+    );
+    assert!(refused.contains("halfpi8"), "{refused}");
+}
+
+#[test]
+fn adapters_are_trained_beside_a_packed_model() {
+    let folder = folder("lora");
+    train(
+        &folder,
+        &[
+            "--shape",
+            "nano",
+            "--method",
+            "ternary, head=q6",
+            "-n",
+            "2",
+            "-o",
+            "base",
+        ],
+    );
+    let args = [
+        "--from",
+        "base/model.gguf",
+        "--lora",
+        "4",
+        "--rate",
+        "1e-2",
+        "-n",
+        "20",
+        "-o",
+        "adapter",
+    ];
+    let losses = losses(&train(&folder, &args));
+    assert!(losses[19] < losses[0] - 0.1, "{losses:?}");
+    assert!(!folder.join("adapter/model.gguf").exists());
+    // The engine puts it on the base, and the text becomes likelier.
+    let nll = |more: &[&str]| {
+        let args = [
+            "eval",
+            "perplexity",
+            "--model",
+            "base/model.gguf",
+            "--text",
+            "chats.jsonl",
+            "--json",
+        ];
+        let output = halfpi(&folder, &[&args[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["mean_nll"].as_f64().unwrap()
+    };
+    let (base, adapted) = (nll(&[]), nll(&["--lora", "adapter/adapter.gguf"]));
+    assert!(adapted < base, "{base} {adapted}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_to_do() {
+    let folder = folder("refused");
+    fs::write(folder.join("empty.txt"), "").unwrap();
+    for (args, expected) in [
+        (&["chats.jsonl", "-o", "x"][..], "--shape"),
+        (&["nothing.jsonl", "--shape", "nano", "-o", "x"], "nothing.jsonl"),
+        (&["empty.txt", "--shape", "nano", "-o", "x"], "nothing"),
+        (&["chats.jsonl", "--shape", "giant", "-o", "x"], "micro"),
+        (
+            &["chats.jsonl", "--shape", "nano", "--method", "phi9", "-o", "x"],
+            "phi9",
+        ),
+        (
+            &[
+                "chats.jsonl",
+                "--shape",
+                "nano",
+                "--bad-lines",
+                "refuse",
+                "--vocabulary",
+                "300",
+                "-o",
+                "y",
+            ],
+            "chats.jsonl:401",
+        ),
+        (&["chats.jsonl", "--from", "chats.jsonl", "-o", "x"], "chats.jsonl"),
+        (
+            &[
+                "chats.jsonl",
+                "--shape",
+                "nano",
+                "--length",
+                "0",
+                "--vocabulary",
+                "300",
+                "-o",
+                "z",
+            ],
+            "length",
+        ),
+        (
+            &[
+                "chats.jsonl",
+                "--shape",
+                "nano",
+                "--rate",
+                "nan",
+                "--vocabulary",
+                "300",
+                "-o",
+                "z",
+            ],
+            "finite",
+        ),
+        #[cfg(not(feature = "cuda"))]
+        (
+            &[
+                "chats.jsonl",
+                "--shape",
+                "nano",
+                "--device",
+                "cuda",
+                "--vocabulary",
+                "300",
+                "-o",
+                "c",
+            ],
+            "--features cuda",
+        ),
+    ] {
+        let message = failure(&folder, args);
+        assert!(message.contains(expected), "{args:?}: {message}");
+        assert!(!message.contains("panicked"), "{args:?}: {message}");
+    }
+}

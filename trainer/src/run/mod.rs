@@ -1,0 +1,386 @@
+//! A run: from a checkpoint or from nothing to a packed model, in steps that can be taken up again.
+
+mod options;
+mod report;
+mod start;
+mod trained;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
+pub use self::report::{Point, RunReport};
+use self::start::{Beginning, begin, teacher};
+pub use self::trained::Trained;
+use crate::batch::Batch;
+use crate::checkpoint::{Checkpoint, State};
+use crate::data::{self, Corpus, Language, Part, Sources, Stream, StreamOptions};
+use crate::distill::Distillation;
+use crate::lora::Adapted;
+use crate::model::{Arrangement, Transformer};
+use crate::objective::{NextToken, Objective};
+use crate::optimize::{AdamW, Optimizer, Sgd};
+use crate::parallel::Collective;
+use crate::quantize::{Method, Scheme, convert};
+use crate::tensor::AutodiffBackend;
+use crate::train::{Trainer, Update};
+use crate::vote::{Range, Rule, VoteTrainer};
+use crate::{Parameters, Result, TrainError};
+
+/// The checkpoint in a run's directory.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+/// Updates in a row whose loss is worse than guessing, after which a run is given up.
+const PATIENCE: u32 = 20;
+
+/// What a run tells whoever watches it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// The run begins, or goes on after so many updates.
+    Begins {
+        /// Updates that an earlier run has made.
+        updates: u64,
+        /// Numbers in all trained tensors.
+        parameters: u64,
+    },
+    /// An update was made.
+    Update {
+        /// How many were made.
+        updates: u64,
+        /// What it did.
+        update: Update,
+    },
+    /// Held-out text was looked at.
+    HeldOut {
+        /// Updates before it.
+        updates: u64,
+        /// The mean negative log-likelihood of a token, in nats.
+        nll: f32,
+    },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// The file.
+        path: &'a Path,
+    },
+}
+
+/// Trains a model, together with the other processes of `together`. Rank 0 writes checkpoints into `directory`, and all
+/// ranks go on from the one that is there.
+///
+/// `progress` is called after every update; if it breaks, a checkpoint is written and the run ends with
+/// [`TrainError::Cancelled`].
+///
+/// # Errors
+/// [`TrainError`]: options and files that do not fit, a loss that is not finite or worse than guessing for long, a disk
+/// that is full, processes that are lost. What the last checkpoint holds is not lost by any of them.
+pub fn run<B: AutodiffBackend>(
+    options: &RunOptions,
+    directory: &Path,
+    device: &B::Device,
+    together: &mut dyn Collective,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Trained<B>> {
+    let result = Run::<B>::prepare(options, directory, device, together).and_then(|run| run.go(together, progress));
+    if let Err(error) = &result {
+        // The others would wait for this process.
+        together.abort(&error.to_string());
+    }
+    result
+}
+
+struct Run<'a, B: AutodiffBackend> {
+    options: &'a RunOptions,
+    checkpoint: PathBuf,
+    device: &'a B::Device,
+    trainer: Trainer<B>,
+    objective: Box<dyn Objective<B>>,
+    /// How the forward pass quantizes: nothing that is integers already.
+    scheme: Scheme,
+    blueprint: halfpi::pack::Blueprint,
+    tensors: Vec<halfpi::pack::TensorShape>,
+    corpus: Corpus,
+    stream: Stream,
+    report: RunReport,
+    /// Updates in a row with a loss worse than guessing.
+    worse_than_guessing: u32,
+}
+
+impl<'a, B: AutodiffBackend> Run<'a, B> {
+    fn prepare(
+        options: &'a RunOptions,
+        directory: &Path,
+        device: &'a B::Device,
+        together: &dyn Collective,
+    ) -> Result<Self> {
+        options.check()?;
+        let Beginning {
+            blueprint,
+            tensors,
+            mut parameters,
+            rope_factors,
+        } = begin::<B>(&options.start, options.seed, device)?;
+        let config = *blueprint.config();
+        let mut scheme = options.scheme.clone();
+        let votes = match options.vote {
+            Some(rule) => Some(integers(rule, &mut parameters, &mut scheme, together)?),
+            None => None,
+        };
+        convert(&mut parameters, &scheme)?;
+        let mut arrangement: Box<dyn Arrangement<B>> = Box::new(scheme.clone());
+        if let Some(lora) = options.lora {
+            lora.add_to(&mut parameters, |_| true, options.seed, device);
+            arrangement = Box::new(Adapted {
+                lora,
+                base: arrangement,
+            });
+        }
+        let objective: Box<dyn Objective<B>> = match &options.teacher {
+            None => Box::new(NextToken),
+            Some(options_of) => {
+                let teacher = teacher::<B>(&options_of.model, options.length, device)?;
+                if teacher.config().vocab_size != config.vocab_size {
+                    let tokens = [teacher.config().vocab_size, config.vocab_size];
+                    let reason = format!(
+                        "its predictions are of {} tokens, the student's of {}",
+                        tokens[0], tokens[1]
+                    );
+                    return Err(TrainError::Option {
+                        option: "teacher",
+                        reason,
+                    });
+                }
+                Box::new(Distillation::new(teacher, options_of.mixture))
+            }
+        };
+        let optimizer: Box<dyn Optimizer<B::InnerBackend>> = match options.optimizer {
+            OptimizerKind::AdamW => Box::new(AdamW::default()),
+            OptimizerKind::Sgd { momentum } => Box::new(Sgd::new(momentum)),
+        };
+        let language = Language {
+            tokenizer: blueprint.tokenizer()?,
+            template: blueprint.template()?,
+        };
+        let sources = Sources::open(&options.data, options.sources.clone())?;
+        let corpus = Corpus::new(sources, language, config.vocab_size, options.encode.clone())?;
+        let stream = corpus.stream(Part::Training, options.stream(together))?;
+        let trainer = Trainer {
+            model: Transformer::new(&config, options.length, &rope_factors, device),
+            parameters,
+            arrangement,
+            votes,
+            optimizer,
+            schedule: options.schedule.clone(),
+            clip: options.clip.unwrap_or(f32::INFINITY),
+        };
+        let mut run = Self {
+            options,
+            checkpoint: directory.join(CHECKPOINT),
+            device,
+            report: RunReport::new(options, &trainer, together.world_size()),
+            trainer,
+            objective,
+            scheme,
+            blueprint,
+            tensors,
+            corpus,
+            stream,
+            worse_than_guessing: 0,
+        };
+        run.resume(together)?;
+        Ok(run)
+    }
+
+    /// Goes on from the checkpoint, if there is one.
+    fn resume(&mut self, together: &dyn Collective) -> Result<()> {
+        if !self.checkpoint.exists() {
+            return Ok(());
+        }
+        let refuse = |reason: String| TrainError::Checkpoint {
+            path: self.checkpoint.clone(),
+            reason,
+        };
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        let asked = self.options.identity();
+        let saved: RunOptions =
+            serde_json::from_value(checkpoint.state.run.clone()).map_err(|error| refuse(error.to_string()))?;
+        if saved != asked {
+            return Err(refuse(format!(
+                "it was begun with other options: {}",
+                differences(&saved, &asked)
+            )));
+        }
+        let position =
+            serde_json::from_value(checkpoint.state.data.clone()).map_err(|error| refuse(error.to_string()))?;
+        let history =
+            serde_json::from_value(checkpoint.state.history.clone()).map_err(|error| refuse(error.to_string()))?;
+        let place = [together.rank(), together.world_size()];
+        checkpoint.restore(&mut self.trainer, self.device, &self.checkpoint, place)?;
+        self.stream.resume(&position)?;
+        self.report.resume(history, &checkpoint.state);
+        Ok(())
+    }
+
+    fn go(
+        mut self,
+        together: &mut dyn Collective,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<Trained<B>> {
+        let total = self.options.schedule.updates;
+        let (updates, parameters) = (self.trainer.updates(), self.report.parameters);
+        let mut watched = progress(Progress::Begins { updates, parameters });
+        if updates == 0 {
+            self.look_at_held_out(progress)?;
+        }
+        while self.trainer.updates() < total {
+            // All processes end at the same update.
+            let mut wants_to_stop = [i32::from(watched.is_break())];
+            together.all_reduce_sum_i32(&mut wants_to_stop)?;
+            if wants_to_stop[0] > 0 {
+                self.write_checkpoint(together, progress)?;
+                return Err(TrainError::Cancelled);
+            }
+            let begun = Instant::now();
+            let batches = self.next_batches()?;
+            let update = self.trainer.update(&mut *self.objective, &batches, together)?;
+            let updates = self.trainer.updates();
+            self.report.add(updates, &update, begun.elapsed());
+            self.check(updates, update.loss)?;
+            watched = progress(Progress::Update { updates, update });
+            let is_last = updates == total;
+            if is_last || updates.is_multiple_of(self.options.evaluate_every.max(1)) {
+                self.look_at_held_out(progress)?;
+            }
+            // Between two commits each process has votes of its own.
+            let is_whole =
+                self.trainer.votes.as_ref().is_none_or(|votes| votes.is_committed()) || together.world_size() == 1;
+            if is_last || is_whole && updates.is_multiple_of(self.options.checkpoint_every.max(1)) {
+                self.write_checkpoint(together, progress)?;
+            }
+        }
+        self.report.data = self.stream.report().clone();
+        Ok(Trained {
+            trainer: self.trainer,
+            scheme: self.scheme,
+            blueprint: self.blueprint,
+            tensors: self.tensors,
+            report: self.report,
+        })
+    }
+
+    fn next_batches(&mut self) -> Result<Vec<Batch<B>>> {
+        let batches = (0..self.options.accumulate).map(|_| match self.stream.next_batch()? {
+            Some(batch) => Ok(on_device(&batch, self.device)),
+            None => Err(TrainError::Option {
+                option: "data",
+                reason: "it has ended".into(),
+            }),
+        });
+        batches.collect()
+    }
+
+    /// Every process looks at the same text: a sum over the network would not be faster.
+    fn look_at_held_out(&mut self, progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<()> {
+        if self.options.held_out_batches == 0 {
+            return Ok(());
+        }
+        let options = StreamOptions::once(self.options.batch, self.options.length);
+        let mut stream = self.corpus.stream(Part::HeldOut, options)?;
+        let device = self.device;
+        let batches = std::iter::from_fn(|| stream.next_batch().map_err(TrainError::from).transpose());
+        let batches = batches.take(self.options.held_out_batches);
+        let nll = self
+            .trainer
+            .evaluate(batches.map(|batch| Ok(on_device(&batch?, device))))?;
+        let updates = self.trainer.updates();
+        self.report.add_held_out(updates, nll);
+        // Whether to stop is asked after an update.
+        let _ = progress(Progress::HeldOut { updates, nll });
+        Ok(())
+    }
+
+    /// Gives up a run whose loss does not come back.
+    fn check(&mut self, update: u64, loss: f32) -> Result<()> {
+        let guessing = (self.trainer.model.config().vocab_size as f32).ln();
+        let is_likelihood = self.options.teacher.is_none();
+        let is_worse = is_likelihood && update > self.options.schedule.warm_up && loss > guessing + 1.0;
+        self.worse_than_guessing = if is_worse { self.worse_than_guessing + 1 } else { 0 };
+        if self.worse_than_guessing >= PATIENCE {
+            return Err(TrainError::Diverged { update, loss, guessing });
+        }
+        Ok(())
+    }
+
+    fn write_checkpoint(
+        &mut self,
+        together: &mut dyn Collective,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if together.rank() == 0 {
+            let mut state = State::new(self.trainer.updates(), self.report.tokens);
+            state.run = json(&self.options.identity());
+            state.data = json(&self.stream.position());
+            state.history = json(&self.report.history());
+            Checkpoint::of(&self.trainer, state)?.write(&self.checkpoint)?;
+            let _ = progress(Progress::Checkpoint { path: &self.checkpoint });
+        }
+        Ok(together.barrier()?)
+    }
+}
+
+/// Turns the matrices whose formats are plain integers into such, which the forward pass then takes as they are.
+fn integers<B: AutodiffBackend>(
+    rule: Rule,
+    parameters: &mut Parameters<B>,
+    scheme: &mut Scheme,
+    together: &dyn Collective,
+) -> Result<VoteTrainer> {
+    let ranges: BTreeMap<String, Range> = parameters
+        .iter()
+        .filter_map(|(name, parameter)| {
+            let method = scheme.method(name, parameter.value.dims())?;
+            Some((name.to_owned(), Range::of(method.format)?))
+        })
+        .collect();
+    if ranges.is_empty() {
+        let reason = "no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method".into();
+        return Err(TrainError::Option { option: "vote", reason });
+    }
+    let mut votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
+    votes.convert(parameters, |name| ranges.get(name).copied())?;
+    let plain = ranges.into_keys().map(|name| (name, Method::FLOATS));
+    scheme.patterns.splice(0..0, plain);
+    Ok(votes)
+}
+
+fn on_device<B: AutodiffBackend>(batch: &data::Batch, device: &B::Device) -> Batch<B> {
+    Batch::new(
+        &batch.tokens,
+        &batch.targets,
+        &batch.weights,
+        [batch.batch, batch.time],
+        device,
+    )
+}
+
+/// The options that are not the same, with their values.
+fn differences(saved: &RunOptions, asked: &RunOptions) -> String {
+    let (saved, asked) = (json(saved), json(asked));
+    let names = saved.as_object().into_iter().flat_map(|saved| saved.keys());
+    let different = names.filter(|name| saved[name.as_str()] != asked[name.as_str()]);
+    let shown: Vec<String> = different
+        .map(|name| {
+            format!(
+                "{name} was {}, and now is {}",
+                saved[name.as_str()],
+                asked[name.as_str()]
+            )
+        })
+        .collect();
+    shown.join("; ")
+}
+
+/// What serializes without fail: structs of numbers and names.
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

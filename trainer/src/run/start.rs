@@ -1,0 +1,165 @@
+//! The model that a run begins with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use halfpi::pack::{Blueprint, Source, TensorShape, expected_tensors, vocab_size};
+use halfpi::transformer::{Architecture, Config};
+
+use super::options::{Shape, Start};
+use crate::distill::Teacher;
+use crate::model::{Initial, Transformer, random};
+use crate::tensor::{AutodiffBackend, Backend, Tensor, matrix, values};
+use crate::{Parameters, Result, TrainError};
+
+/// What rotary frequencies are divided by (Llama 3.1 and later).
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// A model before its training.
+pub(super) struct Beginning<B: AutodiffBackend> {
+    pub blueprint: Blueprint,
+    /// What its file has, in its order.
+    pub tensors: Vec<TensorShape>,
+    pub parameters: Parameters<B>,
+    /// What rotary frequencies are divided by, if the model has that.
+    pub rope_factors: Vec<f32>,
+}
+
+/// Reads or makes the model.
+pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::Device) -> Result<Beginning<B>> {
+    match start {
+        Start::Model(path) => {
+            let source = Source::open(path)?;
+            let mut parameters = Parameters::default();
+            for (name, weights) in read::<B>(&source, device)? {
+                parameters.insert(name, weights);
+            }
+            parameters.freeze(|name| name == ROPE_FACTORS);
+            let rope_factors = match parameters.get(ROPE_FACTORS) {
+                Some(factors) => values(factors.value.clone()),
+                None => Vec::new(),
+            };
+            let (blueprint, tensors) = (Blueprint::of(&source)?, source.shapes()?);
+            Ok(Beginning {
+                blueprint,
+                tensors,
+                parameters,
+                rope_factors,
+            })
+        }
+        Start::New { shape, tokenizer } => {
+            let config = shape.config(tokenizer)?;
+            let tensors = expected_tensors(&config, shape.tied);
+            let initial = Initial {
+                seed,
+                ..Initial::default()
+            };
+            let named: Vec<_> = tensors
+                .iter()
+                .map(|tensor| (tensor.name.clone(), dims(tensor)))
+                .collect();
+            let parameters = random(&config, &named, initial, device);
+            let blueprint = Blueprint::new(&config, tokenizer)?;
+            Ok(Beginning {
+                blueprint,
+                tensors,
+                parameters,
+                rope_factors: Vec::new(),
+            })
+        }
+    }
+}
+
+/// Reads a teacher, for sequences of `length` tokens.
+pub(super) fn teacher<B: AutodiffBackend>(
+    path: &Path,
+    length: usize,
+    device: &B::Device,
+) -> Result<Teacher<B::InnerBackend>> {
+    let source = Source::open(path)?;
+    let config = source.config()?;
+    let weights = read::<B::InnerBackend>(&source, device)?;
+    let rope_factors = weights
+        .get(ROPE_FACTORS)
+        .map(|factors| values(factors.clone()))
+        .unwrap_or_default();
+    Ok(Teacher::new(
+        Transformer::new(&config, length, &rope_factors, device),
+        weights,
+    ))
+}
+
+fn read<B: Backend>(source: &Source, device: &B::Device) -> Result<BTreeMap<String, Tensor<B, 2>>> {
+    let mut weights = BTreeMap::new();
+    source.read_all(|tensor, values| {
+        weights.insert(tensor.name.clone(), matrix(values, dims(&tensor), device));
+        Ok::<(), TrainError>(())
+    })?;
+    Ok(weights)
+}
+
+impl Shape {
+    /// The shape of a model that has a row for every token of `tokenizer`.
+    fn config(&self, tokenizer: &Path) -> Result<Config> {
+        let refuse = |reason: String| TrainError::NoShape { reason };
+        let architecture = Architecture::from_name(&self.architecture)
+            .ok_or_else(|| refuse(format!("there is no architecture {}", self.architecture)))?;
+        let lengths = [
+            ("block_count", self.block_count),
+            ("embedding_length", self.embedding_length),
+            ("feed_forward_length", self.feed_forward_length),
+            ("head_count", self.head_count),
+            ("head_count_kv", self.head_count_kv),
+            ("context_length", self.context_length),
+        ];
+        for (name, length) in lengths {
+            if length == 0 || length > 1 << 20 {
+                return Err(refuse(format!(
+                    "{name} is {length}, and has to be from 1 to {}",
+                    1 << 20
+                )));
+            }
+        }
+        let multiples = [
+            ("embedding_length", self.embedding_length, "head_count", self.head_count),
+            ("head_count", self.head_count, "head_count_kv", self.head_count_kv),
+            ("embedding_length", self.embedding_length, "32", 32),
+            ("feed_forward_length", self.feed_forward_length, "32", 32),
+        ];
+        for (name, length, of, part) in multiples {
+            if !length.is_multiple_of(part) {
+                return Err(refuse(format!(
+                    "{name} is {length}, which is no multiple of {of}, {part}"
+                )));
+            }
+        }
+        // A config counts floats, of which a complex channel has two.
+        let floats = if architecture.is_complex() { 2 } else { 1 };
+        let head_dim = self.embedding_length / self.head_count;
+        if !head_dim.is_multiple_of(2) {
+            return Err(refuse(format!(
+                "heads of {head_dim} channels cannot be turned: an even number can"
+            )));
+        }
+        Ok(Config {
+            architecture,
+            block_count: self.block_count,
+            embedding_length: self.embedding_length * floats,
+            feed_forward_length: self.feed_forward_length * floats,
+            head_count: self.head_count,
+            head_count_kv: self.head_count_kv,
+            head_dim: head_dim * floats,
+            vocab_size: vocab_size(tokenizer)?,
+            context_length: self.context_length,
+            layer_norm_rms_epsilon: 1e-5,
+            rope_freq_base: 10_000.0,
+            rope_scale: 1.0,
+            rope_dimension_count: head_dim * floats,
+        })
+    }
+}
+
+/// Rows and columns; a vector is one row.
+pub(super) fn dims(tensor: &TensorShape) -> [usize; 2] {
+    [tensor.rows, tensor.cols]
+}
