@@ -17,6 +17,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Counts what memory is for, for the report of `halfpi train`.
+#[cfg(feature = "train")]
+#[global_allocator]
+static ALLOCATOR: halfpi_trainer::memory::Metered = halfpi_trainer::memory::Metered;
+
 #[derive(Parser)]
 #[command(
     name = "halfpi",

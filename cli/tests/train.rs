@@ -99,6 +99,23 @@ fn a_model_from_nothing_is_trained_packed_and_answers() {
     let named = report["data"]["named"].as_array().unwrap();
     assert!(named.len() == 1 && named[0]["line"] == 401, "{named:?}");
 
+    let by_class = report["memory"]["by_class"].as_array().unwrap();
+    let peak = |name: &str| {
+        let class = by_class.iter().find(|class| class[0] == name);
+        class.unwrap_or_else(|| panic!("no {name} in {by_class:?}"))[1]
+            .as_u64()
+            .unwrap()
+    };
+    let weights = 4 * report["parameters"].as_u64().unwrap();
+    assert_eq!(
+        (peak("weights"), peak("optimizer"), peak("votes")),
+        (weights, 2 * weights, 0)
+    );
+    let zeros = report["levels"][3]["zeros"].as_f64().unwrap();
+    assert!((0.1..0.6).contains(&zeros), "{zeros}");
+    let page = fs::read_to_string(folder.join("run/index.html")).unwrap();
+    assert!(page.contains("ternary, head=q6") && page.matches("<svg").count() >= 6 && !page.contains("NaN"));
+
     let output = halfpi(&folder, &["inspect", "run/model.gguf", "--json"]);
     let inspected = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

@@ -1,6 +1,7 @@
 //! Updates of a model's parameters, one after the other.
 
 use crate::batch::Batch;
+use crate::memory::{self, Class};
 use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{Optimizer, Schedule, clip, global_norm};
@@ -78,6 +79,8 @@ impl<B: AutodiffBackend> Trainer<B> {
         }
         let mut shared_loss = [loss];
         together.all_reduce_sum_f32(&mut shared_loss)?;
+        let numbers: usize = gradients.values().map(|gradient| gradient.shape().num_elements()).sum();
+        let _gradients = memory::claim(Class::Gradients, numbers * size_of::<f32>());
         sum_gradients::<B>(&mut gradients, together)?;
 
         let step = self.schedule.step(self.updates());

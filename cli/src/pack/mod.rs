@@ -1,7 +1,7 @@
 //! `halfpi pack`: packs the weights of a model into a file of our own formats.
 
 mod archive;
-mod page;
+pub mod page;
 
 use std::iter;
 use std::path::PathBuf;

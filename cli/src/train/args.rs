@@ -22,7 +22,8 @@ use crate::output::Outcome;
 ///
 /// DATA are text files, JSON lines with a text or a conversation, and directories of them. The model is --from a
 /// checkpoint (a GGUF of any type, or a Hugging Face directory), or a new one of a --shape. The directory DIR gets
-/// model.gguf, packed in the formats it was trained in, run.json, and a checkpoint from which --resume goes on.
+/// model.gguf, packed in the formats it was trained in, the run's report as index.html and run.json, and a checkpoint from
+/// which --resume goes on.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   halfpi train chats.jsonl --shape micro --method 'ternary, head=q6' --updates 2000 -o run/

@@ -1,6 +1,7 @@
 //! `halfpi train`: trains a model and packs it.
 
 mod args;
+mod page;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -114,8 +115,11 @@ fn train_on<B: AutodiffBackend>(
         model
     };
     let report = serde_json::to_vec_pretty(&trained.report)?;
-    let path = args.output.join("run.json");
-    fs::write(&path, report).map_err(|error| format!("{}: {error}", path.display()))?;
+    let page = page::page(&trained.report, fs::metadata(&model)?.len())?;
+    for (name, contents) in [("run.json", report), ("index.html", page.into_bytes())] {
+        let path = args.output.join(name);
+        fs::write(&path, contents).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if args.json {
         return print_json(&trained.report);
     }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
-pub use self::report::{Point, RunReport};
+use self::report::Counter;
+pub use self::report::{Levels, Memory, Point, RunReport};
 use self::start::{Beginning, begin, teacher};
 pub use self::trained::Trained;
 use crate::batch::Batch;
@@ -19,12 +20,13 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, Corpus, Language, Part, Sources, Stream, StreamOptions};
 use crate::distill::Distillation;
 use crate::lora::Adapted;
+use crate::memory::{self, Claim, Class};
 use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
-use crate::quantize::{Method, Scheme, convert};
-use crate::tensor::AutodiffBackend;
+use crate::quantize::{Method, Quantized, Scheme, convert};
+use crate::tensor::{AutodiffBackend, values};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, VoteTrainer};
 use crate::{Parameters, Result, TrainError};
@@ -104,6 +106,8 @@ struct Run<'a, B: AutodiffBackend> {
     report: RunReport,
     /// Updates in a row with a loss worse than guessing.
     worse_than_guessing: u32,
+    /// What memory is for that stays.
+    claims: Vec<Claim>,
 }
 
 impl<'a, B: AutodiffBackend> Run<'a, B> {
@@ -186,6 +190,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             corpus,
             stream,
             worse_than_guessing: 0,
+            claims: Vec::new(),
         };
         run.resume(together)?;
         Ok(run)
@@ -244,6 +249,11 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             let batches = self.next_batches()?;
             let update = self.trainer.update(&mut *self.objective, &batches, together)?;
             let updates = self.trainer.updates();
+            if self.claims.is_empty() {
+                // An optimizer remembers something after its first update.
+                self.claim_memory();
+                memory::reset_peaks();
+            }
             self.report.add(updates, &update, begun.elapsed());
             self.check(updates, update.loss)?;
             watched = progress(Progress::Update { updates, update });
@@ -259,6 +269,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             }
         }
         self.report.data = self.stream.report().clone();
+        self.report.memory = Memory::measured();
         Ok(Trained {
             trainer: self.trainer,
             scheme: self.scheme,
@@ -294,9 +305,41 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             .evaluate(batches.map(|batch| Ok(on_device(&batch?, device))))?;
         let updates = self.trainer.updates();
         self.report.add_held_out(updates, nll);
+        self.report.levels.extend(self.count_levels()?.levels(updates));
         // Whether to stop is asked after an update.
         let _ = progress(Progress::HeldOut { updates, nll });
         Ok(())
+    }
+
+    /// The weights of all layers that will be packed. (The head is often in another format.)
+    fn count_levels(&self) -> Result<Counter> {
+        let mut counter = Counter::new();
+        let quantized = Quantized {
+            parameters: &self.trainer.parameters,
+            scheme: &self.scheme,
+        };
+        for (name, parameter) in self.trainer.parameters.iter() {
+            let is_packed = self.options.scheme.method(name, parameter.value.dims()).is_some();
+            if is_packed && name.starts_with("blk.") {
+                counter.add(&values(quantized.effective(name)?));
+            }
+        }
+        Ok(counter)
+    }
+
+    /// Moves what stays from one update to the next out of the class of all that does not.
+    fn claim_memory(&mut self) {
+        let bytes = |numbers: usize| numbers * size_of::<f32>();
+        let parameters = self.trainer.parameters.iter();
+        let weights: usize = parameters
+            .map(|(_, parameter)| parameter.value.shape().num_elements())
+            .sum();
+        let remembered = self.trainer.optimizer.state().into_iter();
+        let optimizer: usize = remembered.map(|(_, tensor)| tensor.shape().num_elements()).sum();
+        self.claims = vec![
+            memory::claim(Class::Weights, bytes(weights)),
+            memory::claim(Class::Optimizer, bytes(optimizer)),
+        ];
     }
 
     /// Gives up a run whose loss does not come back.

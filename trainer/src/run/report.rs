@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::options::RunOptions;
 use crate::checkpoint::State;
 use crate::data::DataReport;
+use crate::memory::{self, Class};
 use crate::tensor::AutodiffBackend;
 use crate::train::{Trainer, Update};
 
@@ -29,8 +30,89 @@ pub struct RunReport {
     pub updates: Vec<Point>,
     /// Held-out text: updates before, and the mean negative log-likelihood of a token in nats.
     pub held_out: Vec<(u64, f32)>,
+    /// The codes of all quantized layers, whenever held-out text was looked at.
+    pub levels: Vec<Levels>,
+    /// What memory was for, if the program's allocator is [`Metered`](crate::memory::Metered): the most bytes at any time.
+    pub memory: Option<Memory>,
     /// What was read.
     pub data: DataReport,
+}
+
+/// How the weights of all quantized layers are spread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Levels {
+    /// Updates before it.
+    pub updates: u64,
+    /// The share of weights that are 0.
+    pub zeros: f32,
+    /// The shares of weights by their size beside the largest of 32 neighbours, from -1 to 1.
+    pub shares: Vec<f32>,
+}
+
+/// Bytes at their peak, which classes have at different times.
+#[derive(Clone, Debug, Serialize)]
+pub struct Memory {
+    /// Altogether.
+    pub peak: usize,
+    /// By what they were for.
+    pub by_class: Vec<(Class, usize)>,
+}
+
+impl Memory {
+    /// `None` if nobody counted.
+    pub(super) fn measured() -> Option<Self> {
+        let peak = memory::total().peak;
+        let by_class = Class::ALL.into_iter().map(|class| (class, memory::usage(class).peak));
+        (peak > 0).then(|| Self {
+            peak,
+            by_class: by_class.collect(),
+        })
+    }
+}
+
+/// Weights that are compared with the largest of them.
+const NEIGHBOURS: usize = 32;
+/// Bars of a histogram: an odd number, so that one is for 0.
+const BARS: usize = 33;
+
+/// Counts weights.
+pub(super) struct Counter {
+    weights: u64,
+    zeros: u64,
+    bars: [u64; BARS],
+}
+
+impl Counter {
+    pub(super) fn new() -> Self {
+        Self {
+            weights: 0,
+            zeros: 0,
+            bars: [0; BARS],
+        }
+    }
+
+    pub(super) fn add(&mut self, values: &[f32]) {
+        for neighbours in values.chunks(NEIGHBOURS) {
+            let largest = neighbours.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            for value in neighbours {
+                let place = if largest > 0.0 { value / largest } else { 0.0 };
+                let bar = ((place + 1.0) / 2.0 * (BARS - 1) as f32).round() as usize;
+                self.bars[bar.min(BARS - 1)] += 1;
+                self.zeros += u64::from(*value == 0.0);
+            }
+            self.weights += neighbours.len() as u64;
+        }
+    }
+
+    /// `None` if nothing was counted.
+    pub(super) fn levels(&self, updates: u64) -> Option<Levels> {
+        let share = |count: u64| count as f32 / self.weights as f32;
+        (self.weights > 0).then(|| Levels {
+            updates,
+            zeros: share(self.zeros),
+            shares: self.bars.iter().copied().map(share).collect(),
+        })
+    }
 }
 
 /// An update.
@@ -52,6 +134,7 @@ pub(super) struct History {
     seconds: f64,
     updates: Vec<Point>,
     held_out: Vec<(u64, f32)>,
+    levels: Vec<Levels>,
 }
 
 impl RunReport {
@@ -69,6 +152,8 @@ impl RunReport {
             tokens_per_second: 0.0,
             updates: Vec::new(),
             held_out: Vec::new(),
+            levels: Vec::new(),
+            memory: None,
             data: DataReport::default(),
         }
     }
@@ -100,6 +185,7 @@ impl RunReport {
             seconds: self.seconds,
             updates: self.updates.clone(),
             held_out: self.held_out.clone(),
+            levels: self.levels.clone(),
         }
     }
 
@@ -107,7 +193,30 @@ impl RunReport {
         self.seconds = history.seconds;
         self.updates = history.updates;
         self.held_out = history.held_out;
+        self.levels = history.levels;
         self.tokens = state.tokens;
         self.tokens_per_second = self.tokens as f64 / self.seconds.max(1e-9);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_counted_beside_their_neighbours() {
+        let mut counter = Counter::new();
+        assert_eq!(counter.levels(1), None);
+        counter.add(&[0.5, -0.5, 0.0, 0.0]);
+        // Other neighbours, with a scale of their own.
+        counter.add(&[8.0, 4.0, 0.0, -8.0]);
+        let levels = counter.levels(7).unwrap();
+        assert_eq!((levels.updates, levels.zeros), (7, 3.0 / 8.0));
+        assert_eq!(
+            (levels.shares[0], levels.shares[16], levels.shares[32]),
+            (0.25, 0.375, 0.25)
+        );
+        assert_eq!(levels.shares[24], 0.125);
+        assert_eq!(levels.shares.iter().sum::<f32>(), 1.0);
     }
 }

@@ -3,7 +3,7 @@
 //! Charts are SVG that stretches to the width of the screen; their labels are HTML, which does not. What a model file
 //! says (names, types) goes through [`shown`] on its way into the page.
 
-mod charts;
+pub mod charts;
 mod comparison;
 mod histograms;
 mod kinds;
@@ -19,10 +19,10 @@ use halfpi::pack::{PackReport, TensorReport};
 use self::kinds::{Kinds, color};
 use crate::output::{Outcome, bytes, count, one_line};
 
-const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// The browser loads nothing, whatever a name might smuggle in.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+pub const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Writes `directory/index.html` about the packed file `output`.
 pub fn write(directory: &Path, output: &Path, format: &str, report: &PackReport) -> Outcome {
@@ -206,7 +206,7 @@ fn small(nmse: f64) -> String {
 }
 
 /// Text from a model file, for HTML or an attribute in double quotes: on one line, with nothing that a browser obeys.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in one_line(text, 120).chars() {
         match c {
