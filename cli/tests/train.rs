@@ -221,6 +221,64 @@ fn two_processes_learn_what_one_does() {
 }
 
 #[test]
+fn what_was_trained_is_written_for_others_too() {
+    let folder = folder("others");
+    let args = [
+        "--shape",
+        "nano",
+        "--method",
+        "phi4, head=q8",
+        "-n",
+        "2",
+        "-o",
+        "run",
+        "--hub",
+        "--codes",
+    ];
+    train(&folder, &args);
+    assert!(folder.join("run/codes.safetensors").metadata().unwrap().len() > 100_000);
+    // The hub's directory is a model, from which training goes on, and packing finds the same weights in it.
+    let pack = [
+        "pack",
+        "run/hub",
+        "--format",
+        "phi4",
+        "--head",
+        "q8",
+        "-o",
+        "again.gguf",
+        "--json",
+    ];
+    let output = halfpi(&folder, &pack);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compare = [
+        "eval",
+        "compare",
+        "--model",
+        "again.gguf",
+        "--reference",
+        "run/model.gguf",
+        "--text",
+        "chats.jsonl",
+        "--json",
+    ];
+    let output = halfpi(&folder, &compare);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compared: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        compared["top1_agreement"]
+            .as_f64()
+            .or(compared["top_1_agreement"].as_f64()),
+        Some(1.0),
+        "{compared}"
+    );
+    train(
+        &folder,
+        &["--from", "run/hub", "--method", "phi4, head=q8", "-n", "2", "-o", "on"],
+    );
+}
+
+#[test]
 fn integers_are_trained_by_votes_and_packed_as_they_are() {
     let folder = folder("votes");
     for (format, every) in [("halfpi8", "1"), ("halfpi4", "5"), ("ternary", "5")] {

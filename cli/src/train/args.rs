@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use halfpi_trainer::data::{
@@ -143,6 +143,12 @@ pub struct Args {
     /// Chooses first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Write DIR/hub too: the packed weights as floats of 16 bits, as the Hugging Face hub has models
+    #[arg(long, conflicts_with = "lora")]
+    pub hub: bool,
+    /// Write DIR/codes.safetensors too: the packed weights as int8 codes and scales
+    #[arg(long, conflicts_with = "lora")]
+    pub codes: bool,
     /// Go on from the checkpoint in DIR, with the same options
     #[arg(long)]
     pub resume: bool,
@@ -264,6 +270,11 @@ impl Args {
                 ..Rule::as_stated(every)
             },
         })
+    }
+
+    /// The directory of the hub that the model came from, if it did.
+    pub fn original(&self) -> Option<&Path> {
+        self.from.as_deref().filter(|path| path.is_dir())
     }
 
     /// Where the tokenizer of a new model is, or will be.

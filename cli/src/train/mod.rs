@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use halfpi_kernels::format::Float;
 use halfpi_trainer::TrainError;
+use halfpi_trainer::output::{write_codes, write_hub};
 use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
 use halfpi_trainer::run::{CHECKPOINT, Progress, RunOptions, RunReport, run};
 use halfpi_trainer::tensor::{AutodiffBackend, Cpu};
@@ -112,6 +114,13 @@ fn train_on<B: AutodiffBackend>(
     } else {
         let model = args.output.join("model.gguf");
         trained.write_model(&model)?;
+        if args.codes {
+            write_codes(&model, &args.output.join("codes.safetensors"))?;
+        }
+        if args.hub {
+            let (hub, blueprint) = (args.output.join("hub"), &trained.blueprint);
+            write_hub(&trained, blueprint, Float::F16, args.original(), &hub)?;
+        }
         model
     };
     let report = serde_json::to_vec_pretty(&trained.report)?;
