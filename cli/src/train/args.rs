@@ -152,6 +152,9 @@ pub struct Args {
     /// Go on from the checkpoint in DIR, with the same options
     #[arg(long)]
     pub resume: bool,
+    /// Compute what is cheap again for the backward pass instead of keeping it: less memory
+    #[arg(long)]
+    pub recompute: bool,
     /// What computes
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub device: Device,

@@ -13,7 +13,7 @@ use halfpi_trainer::TrainError;
 use halfpi_trainer::output::{write_codes, write_hub};
 use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
 use halfpi_trainer::run::{CHECKPOINT, Progress, RunOptions, RunReport, run};
-use halfpi_trainer::tensor::{AutodiffBackend, Cpu};
+use halfpi_trainer::tensor::{AutodiffBackend, Cpu, CpuRecompute};
 
 pub use self::args::Args;
 use self::args::Device;
@@ -47,6 +47,7 @@ pub fn train(args: &Args) -> Outcome {
     // The others come when the tokenizer is there.
     let mut together = connect(&world, &Options::new(&identity))?;
     match args.device {
+        Device::Cpu if args.recompute => train_on::<CpuRecompute>(args, &options, &Default::default(), &mut *together),
         Device::Cpu => train_on::<Cpu>(args, &options, &Default::default(), &mut *together),
         #[cfg(feature = "cuda")]
         Device::Cuda => {
