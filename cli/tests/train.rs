@@ -279,6 +279,111 @@ fn what_was_trained_is_written_for_others_too() {
 }
 
 #[test]
+fn a_model_is_distilled_in_stretches_that_leave_pieces() {
+    let folder = folder("stretches");
+    train(
+        &folder,
+        &["--shape", "nano", "-n", "20", "--rate", "3e-3", "-o", "teacher"],
+    );
+    fs::rename(folder.join("chats.jsonl"), folder.join("chitchat.jsonl")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/distill.py");
+    let python = |args: &[&str]| {
+        let output = Command::new("python3")
+            .current_dir(&folder)
+            .arg(&script)
+            .args(args)
+            .output();
+        let output = output.expect("python3, which the scripts of this repository need");
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    python(&["split", "teacher/model.gguf", "pieces"]);
+    let run = [
+        "--",
+        "-n",
+        "6",
+        "--batch",
+        "2",
+        "--length",
+        "32",
+        "--warm-up",
+        "0",
+        "--rate",
+        "1e-3",
+    ];
+    let stretch = |minutes: &str| {
+        let halfpi = env!("CARGO_BIN_EXE_halfpi");
+        let paths = [
+            "stretch",
+            "--halfpi",
+            halfpi,
+            "--teacher",
+            "pieces",
+            "--corpus",
+            ".",
+            "--state",
+            "state",
+        ];
+        let options = ["--method", "phase-t2, head=q8", "--minutes", minutes];
+        let run = [
+            "--",
+            "-n",
+            "6",
+            "--batch",
+            "2",
+            "--length",
+            "32",
+            "--warm-up",
+            "0",
+            "--rate",
+            "1e-3",
+        ];
+        python(&[&paths[..], &options, &run].concat())
+    };
+    // No time at all is one update.
+    assert_eq!(stretch("0"), "to be continued: run the same again");
+    assert_eq!(stretch("0"), "to be continued: run the same again");
+    let last = stretch("5");
+    assert!(last.ends_with("\ncomplete"), "{last}");
+    python(&["join", "state/run.json", "run.json"]);
+    let report: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
+    // Three stretches are one run.
+    let teacher = "teacher/model.gguf";
+    let whole = [
+        "train",
+        "chitchat.jsonl",
+        "--from",
+        teacher,
+        "--teacher",
+        teacher,
+        "--method",
+        "phase-t2, head=q8",
+    ];
+    let output = halfpi(&folder, &[&whole[..], &run[1..], &["-o", "whole", "--json"]].concat());
+    let whole: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(losses(&report), losses(&whole));
+    assert_eq!(losses(&whole).len(), 6);
+    python(&["join", "state/model.gguf", "model.gguf"]);
+    let answer = halfpi(
+        &folder,
+        &[
+            "chat",
+            "--model",
+            "model.gguf",
+            "--prompt",
+            "hello",
+            "--max-tokens",
+            "2",
+        ],
+    );
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+}
+
+#[test]
 fn integers_are_trained_by_votes_and_packed_as_they_are() {
     let folder = folder("votes");
     for (format, every) in [("halfpi8", "1"), ("halfpi4", "5"), ("ternary", "5")] {

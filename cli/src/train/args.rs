@@ -149,6 +149,9 @@ pub struct Args {
     /// Write DIR/codes.safetensors too: the packed weights as int8 codes and scales
     #[arg(long, conflicts_with = "lora")]
     pub codes: bool,
+    /// Stop after so many minutes, with a checkpoint from which --resume goes on
+    #[arg(long, value_name = "N")]
+    pub minutes: Option<f64>,
     /// Go on from the checkpoint in DIR, with the same options
     #[arg(long)]
     pub resume: bool,

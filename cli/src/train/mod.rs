@@ -6,7 +6,7 @@ mod page;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halfpi_kernels::format::Float;
 use halfpi_trainer::TrainError;
@@ -71,6 +71,7 @@ fn train_on<B: AutodiffBackend>(
     if !is_first {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
+    let (begun, mut is_late) = (Instant::now(), false);
     let mut held_out = None;
     let trained = run::<B>(options, &args.output, device, together, &mut |progress| {
         match progress {
@@ -92,8 +93,13 @@ fn train_on<B: AutodiffBackend>(
             }
             Progress::Checkpoint { .. } => {}
         }
+        // Rank 0 speaks for all.
+        is_late = args
+            .minutes
+            .is_some_and(|minutes| begun.elapsed().as_secs_f64() >= 60.0 * minutes);
         match interrupt.go_on() {
-            ControlFlow::Break(()) if is_first => ControlFlow::Break(()),
+            ControlFlow::Continue(()) if !is_late => ControlFlow::Continue(()),
+            _ if is_first => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     });
@@ -101,7 +107,13 @@ fn train_on<B: AutodiffBackend>(
     let trained = match trained {
         Err(TrainError::Cancelled) => {
             let checkpoint = args.output.join(CHECKPOINT);
-            return Err(format!("stopped; {} goes on from here with --resume", checkpoint.display()).into());
+            let message = format!("stopped; {} goes on from here with --resume", checkpoint.display());
+            if !is_late {
+                return Err(message.into());
+            }
+            // As was asked for.
+            eprintln!("{message}");
+            return Ok(());
         }
         trained => trained?,
     };
