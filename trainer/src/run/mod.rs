@@ -25,7 +25,7 @@ use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
-use crate::quantize::{Method, Quantized, Scheme, convert};
+use crate::quantize::{Method, Quantized, Scheme, convert, match_deviation};
 use crate::tensor::{AutodiffBackend, values};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, VoteTrainer};
@@ -131,6 +131,11 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             None => None,
         };
         convert(&mut parameters, &scheme)?;
+        if matches!(options.start, Start::New { .. }) {
+            // Rounding changes how large random weights are; what training adds to them depends on that.
+            match_deviation(&mut parameters, &scheme)?;
+            convert(&mut parameters, &scheme)?;
+        }
         let mut arrangement: Box<dyn Arrangement<B>> = Box::new(scheme.clone());
         if let Some(lora) = options.lora {
             lora.add_to(&mut parameters, |_| true, options.seed, device);
