@@ -242,7 +242,9 @@ fn a_pack_with_a_wrong_scale_is_refused_with_the_figure() {
     writer.set("general.architecture", "llama").unwrap();
     writer.declare("x.weight", &[32, 16], GgmlType::F32).unwrap();
     let mut tensors = writer.write_header(Vec::new()).unwrap();
-    tensors.write("x.weight", &1e-12f32.to_le_bytes().repeat(512)).unwrap();
+    // Unlike each other, or a scale of 32 bits would hold all of them.
+    let faint = (0..512).flat_map(|i| (1e-12 * (1.0 + 0.37 * (i % 11) as f32)).to_le_bytes());
+    tensors.write("x.weight", &faint.collect::<Vec<u8>>()).unwrap();
     std::fs::write(folder().join("faint.gguf"), tensors.finish().unwrap()).unwrap();
 
     // From an earlier run.

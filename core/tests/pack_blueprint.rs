@@ -43,7 +43,7 @@ fn a_model_has_the_tensors_that_are_expected_of_it() {
             model.tied = tied;
             let source = source_of(&model);
             assert_eq!(source.config().unwrap(), model.config);
-            let expected = expected_tensors(&model.config, tied);
+            let expected: Vec<_> = expected_tensors(&model.config, tied).collect();
             assert_eq!(source.shapes().unwrap(), expected, "{architecture:?}");
             if tied && architecture.is_complex() {
                 continue;
@@ -152,7 +152,7 @@ fn a_directory_is_read_as_its_gguf() {
             );
         }
         let mut names: Vec<_> = source.shapes().unwrap();
-        let mut expected = expected_tensors(&model.config, false);
+        let mut expected: Vec<_> = expected_tensors(&model.config, false).collect();
         names.sort_by(|a, b| a.name.cmp(&b.name));
         expected.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(names, expected);
@@ -182,7 +182,7 @@ fn a_new_model_has_its_tokenizer_from_elsewhere() {
             config.vocab_size = rows;
             let blueprint = Blueprint::new(&config, tokenizer).unwrap();
             assert_eq!(*blueprint.config(), config);
-            let tensors = expected_tensors(&config, true);
+            let tensors: Vec<_> = expected_tensors(&config, true).collect();
             let path = directory.path().join("new.gguf");
             let weights = |tensor: &TensorShape| Ok::<_, Error>(vec![0.5; tensor.weights()]);
             for (float, bytes) in [(Float::F32, 4), (Float::F16, 2), (Float::Bf16, 2)] {

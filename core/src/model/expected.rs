@@ -53,19 +53,18 @@ impl TensorShape {
 /// What a file may have beside these: an output matrix of its own if it is not `tied` to the embedding, which this lists
 /// only then, `rope_freqs.weight`, and biases of queries, keys and values in any family. A complex matrix is listed as it
 /// lies in parts: the rows' real parts, then their imaginary ones.
-pub fn expected_tensors(config: &Config, tied: bool) -> Vec<TensorShape> {
-    let mut tensors = matrices(config, tied);
-    tensors.extend(vectors(config));
-    tensors
+///
+/// They are listed one by one, because the number of layers may be what a broken file says.
+pub fn expected_tensors(config: &Config, tied: bool) -> impl Iterator<Item = TensorShape> {
+    matrices(*config, tied).chain(vectors(*config))
 }
 
-fn matrices(config: &Config, tied: bool) -> Vec<TensorShape> {
+fn matrices(config: Config, tied: bool) -> impl Iterator<Item = TensorShape> {
     let (d, ff) = (config.embedding_length, config.feed_forward_length);
     let (q, kv) = (config.query_length(), config.kv_length());
     let floats = if config.architecture.is_complex() { 2 } else { 1 };
-    let mut tensors = vec![TensorShape::matrix("token_embd.weight", config.vocab_size, d)];
-    for block in 0..config.block_count {
-        for (name, rows, cols) in [
+    let layers = (0..config.block_count).flat_map(move |block| {
+        let shapes = [
             ("attn_q", q, d),
             ("attn_k", kv, d),
             ("attn_v", kv, d),
@@ -73,31 +72,27 @@ fn matrices(config: &Config, tied: bool) -> Vec<TensorShape> {
             ("ffn_gate", ff, d),
             ("ffn_up", ff, d),
             ("ffn_down", d, ff),
-        ] {
-            let name = format!("blk.{block}.{name}.weight");
-            tensors.push(TensorShape::matrix(name, rows, cols / floats));
-        }
-    }
-    if !tied {
-        tensors.push(TensorShape::matrix("output.weight", config.vocab_size, d));
-    }
-    tensors
+        ];
+        shapes.map(|(name, rows, cols)| TensorShape::matrix(format!("blk.{block}.{name}.weight"), rows, cols / floats))
+    });
+    let head = move |name| TensorShape::matrix(name, config.vocab_size, d);
+    let output = (!tied).then(|| head("output.weight"));
+    [head("token_embd.weight")].into_iter().chain(layers).chain(output)
 }
 
-fn vectors(config: &Config) -> Vec<TensorShape> {
+fn vectors(config: Config) -> impl Iterator<Item = TensorShape> {
     let (d, q, kv) = (config.embedding_length, config.query_length(), config.kv_length());
     let (ff, head_dim) = (config.feed_forward_length, config.head_dim);
-    let mut tensors = vec![TensorShape::vector("output_norm.weight", d)];
-    for block in 0..config.block_count {
+    let layers = (0..config.block_count).flat_map(move |block| {
         let own: &[(&str, usize)] = match config.architecture {
             Architecture::Llama => &[],
             Architecture::Qwen2 => &[("attn_q.bias", q), ("attn_k.bias", kv), ("attn_v.bias", kv)],
             Architecture::Qwen3 => &[("attn_q_norm.weight", head_dim), ("attn_k_norm.weight", head_dim)],
             Architecture::BitNet | Architecture::IFairy => &[("attn_sub_norm.weight", q), ("ffn_sub_norm.weight", ff)],
         };
-        for (name, len) in [("attn_norm.weight", d), ("ffn_norm.weight", d)].iter().chain(own) {
-            tensors.push(TensorShape::vector(format!("blk.{block}.{name}"), *len));
-        }
-    }
-    tensors
+        let all = [("attn_norm.weight", d), ("ffn_norm.weight", d)];
+        let vector = |(name, len): &(&str, usize)| TensorShape::vector(format!("blk.{block}.{name}"), *len);
+        all.iter().chain(own).map(vector).collect::<Vec<_>>()
+    });
+    [TensorShape::vector("output_norm.weight", d)].into_iter().chain(layers)
 }

@@ -67,9 +67,8 @@ impl Plan {
         let mut used = HashSet::new();
         let architecture = config.architecture;
         let tied = gguf.tensor("output.weight").is_none() && !architecture.is_complex();
-        let (vectors, matrices): (Vec<_>, Vec<_>) = expected_tensors(config, tied)
-            .into_iter()
-            .partition(|tensor| tensor.is_vector);
+        let matrices = expected_tensors(config, tied).filter(|tensor| !tensor.is_vector);
+        let vectors = expected_tensors(config, tied).filter(|tensor| tensor.is_vector);
 
         let mut matrix = |plan: &mut Plan, name: String, rows, cols| {
             let tensor = gguf

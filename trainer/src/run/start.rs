@@ -49,7 +49,7 @@ pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::De
         }
         Start::New { shape, tokenizer } => {
             let config = shape.config(tokenizer)?;
-            let tensors = expected_tensors(&config, shape.tied);
+            let tensors: Vec<TensorShape> = expected_tensors(&config, shape.tied).collect();
             let initial = Initial {
                 seed,
                 ..Initial::default()

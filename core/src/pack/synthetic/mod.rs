@@ -232,7 +232,7 @@ impl SyntheticModel {
 
     /// All tensors: matrices first, so that a change of the vectors leaves their weights as they are.
     fn tensors(&self) -> Vec<Tensor> {
-        let shapes = expected_tensors(&self.config, self.tied).into_iter();
+        let shapes = expected_tensors(&self.config, self.tied);
         shapes.map(|shape| self.tensor(shape)).collect()
     }
 
