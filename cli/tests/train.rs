@@ -279,6 +279,51 @@ fn what_was_trained_is_written_for_others_too() {
 }
 
 #[test]
+fn norms_are_added_inside_the_blocks() {
+    let folder = folder("sub-norm");
+    let new = ["--shape", "nano", "--method", "ternary, head=q8", "-n", "20"];
+    train(&folder, &[&new[..], &["-o", "plain"]].concat());
+    let more = ["--from", "plain/model.gguf", "--sub-norm", "--hub", "-o", "run"];
+    let report = train(&folder, &[&new[2..], &more[..]].concat());
+    assert_eq!(report["options"]["sub_norm"], true);
+    // 64 and 192 channels in each of two layers.
+    let plain: Value = serde_json::from_slice(&fs::read(folder.join("plain/run.json")).unwrap()).unwrap();
+    let parameters = |report: &Value| report["parameters"].as_u64().unwrap();
+    assert_eq!(parameters(&report), parameters(&plain) + 2 * (64 + 192));
+
+    let pack = [
+        "pack",
+        "run/hub",
+        "--format",
+        "ternary",
+        "--head",
+        "q8",
+        "-o",
+        "again.gguf",
+    ];
+    let output = halfpi(&folder, &pack);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compare = [
+        "eval",
+        "compare",
+        "--model",
+        "again.gguf",
+        "--text",
+        "chats.jsonl",
+        "--json",
+    ];
+    let divergence = |reference: &str| {
+        let output = halfpi(&folder, &[&compare[..], &["--reference", reference]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let compared: Value = serde_json::from_slice(&output.stdout).unwrap();
+        compared["kl_divergence"].as_f64().unwrap()
+    };
+    // The hub's floats of 16 bits round the norms.
+    let (same, without) = (divergence("run/model.gguf"), divergence("plain/model.gguf"));
+    assert!(same < 1e-4 && without > 100.0 * same, "{same} {without}");
+}
+
+#[test]
 fn a_model_is_distilled_in_stretches_that_leave_pieces() {
     let folder = folder("stretches");
     train(

@@ -47,10 +47,14 @@ pub struct Args {
     /// A new model of this shape: nano, micro, mini, small, or a JSON file
     #[arg(long, value_name = "SHAPE", required_unless_present = "from")]
     shape: Option<String>,
-    /// The family of a new model
-    #[arg(long, value_name = "NAME", default_value = "llama",
+    /// The family of a new model [default: llama, or what the file of a shape says]
+    #[arg(long, value_name = "NAME", conflicts_with = "from",
           value_parser = ["llama", "qwen2", "qwen3", "bitnet", "ifairy"])]
-    architecture: String,
+    architecture: Option<String>,
+    /// Add a norm before the matrices that lead back into the residual stream (SubLN), for training in few bits; of other
+    /// engines only those for BitNet know such models
+    #[arg(long)]
+    sub_norm: bool,
     /// The tokenizer of a new model: a GGUF, or a directory with tokenizer.json [default: one of --vocabulary tokens is
     /// learnt from DATA and kept in DIR/tokenizer]
     #[arg(long, value_name = "PATH")]
@@ -224,6 +228,7 @@ impl Args {
         };
         Ok(RunOptions {
             start,
+            sub_norm: self.sub_norm,
             data: self.data.clone(),
             sources: self.sources(),
             encode: EncodeOptions {
@@ -316,17 +321,20 @@ impl Args {
     }
 
     fn shape(&self, name: &str) -> Outcome<Shape> {
-        if let Some(shape) = Shape::by_name(name) {
-            return Ok(Shape {
-                architecture: self.architecture.clone(),
-                ..shape
-            });
-        }
-        let text = fs::read_to_string(name).map_err(|error| {
-            let names: Vec<&str> = Shape::names().collect();
-            format!("{name} is none of the shapes {} and no file: {error}", names.join(", "))
-        })?;
-        Ok(serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?)
+        let shape = match Shape::by_name(name) {
+            Some(shape) => shape,
+            None => {
+                let text = fs::read_to_string(name).map_err(|error| {
+                    let names: Vec<&str> = Shape::names().collect();
+                    format!("{name} is none of the shapes {} and no file: {error}", names.join(", "))
+                })?;
+                serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?
+            }
+        };
+        Ok(match self.architecture.clone() {
+            Some(architecture) => Shape { architecture, ..shape },
+            None => shape,
+        })
     }
 }
 

@@ -51,8 +51,8 @@ impl TensorShape {
 /// The tensors that every model of this shape has: all matrices, then all vectors.
 ///
 /// What a file may have beside these: an output matrix of its own if it is not `tied` to the embedding, which this lists
-/// only then, `rope_freqs.weight`, and biases of queries, keys and values in any family. A complex matrix is listed as it
-/// lies in parts: the rows' real parts, then their imaginary ones.
+/// only then, `rope_freqs.weight`, and in any family biases of queries, keys and values, and BitNet's two norms inside the
+/// blocks. A complex matrix is listed as it lies in parts: the rows' real parts, then their imaginary ones.
 ///
 /// They are listed one by one, because the number of layers may be what a broken file says.
 pub fn expected_tensors(config: &Config, tied: bool) -> impl Iterator<Item = TensorShape> {

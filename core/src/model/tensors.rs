@@ -106,17 +106,28 @@ impl Plan {
         for TensorShape { name, cols, .. } in vectors {
             vector(&mut plan, name, cols, true)?;
         }
-        // Some llama files have biases too; then all three.
+        let has_sub_norms = matches!(architecture, Architecture::BitNet | Architecture::IFairy);
         for block in 0..config.block_count {
-            let name = |suffix: &str| format!("blk.{block}.{suffix}.bias");
-            if architecture != Architecture::Qwen2 && gguf.tensor(&name("attn_q")).is_some() {
+            let name = |suffix: &str| format!("blk.{block}.{suffix}");
+            // Some llama files have biases too; then all three.
+            if architecture != Architecture::Qwen2 && gguf.tensor(&name("attn_q.bias")).is_some() {
                 for (suffix, len) in [
-                    ("attn_q", config.query_length()),
-                    ("attn_k", config.kv_length()),
-                    ("attn_v", config.kv_length()),
+                    ("attn_q.bias", config.query_length()),
+                    ("attn_k.bias", config.kv_length()),
+                    ("attn_v.bias", config.kv_length()),
                 ] {
                     vector(&mut plan, name(suffix), len, true)?;
                 }
+            }
+            // What was trained in few bits may have BitNet's norms in any family.
+            if !has_sub_norms {
+                vector(&mut plan, name("attn_sub_norm.weight"), config.query_length(), false)?;
+                vector(
+                    &mut plan,
+                    name("ffn_sub_norm.weight"),
+                    config.feed_forward_length,
+                    false,
+                )?;
             }
         }
         match gguf.tensors().iter().find(|tensor| !used.contains(tensor.name)) {

@@ -119,6 +119,11 @@ fn tensors_that_nothing_uses() {
     // One bias asks for the two others.
     let biased = llama().with_tensor("blk.0.attn_q.bias", &[64], GgmlType::F32).bytes();
     refused!(biased, Model(ModelError::MissingTensor { name }) if name == "blk.0.attn_k.bias");
+    // BitNet's norms may be anywhere, if they fit.
+    let norm = llama()
+        .with_tensor("blk.0.ffn_sub_norm.weight", &[9], GgmlType::F32)
+        .bytes();
+    refused!(norm, Model(ModelError::Shape { name, .. }) if name == "blk.0.ffn_sub_norm.weight");
     let factors = llama().with_tensor("rope_freqs.weight", &[9], GgmlType::F32).bytes();
     refused!(factors, Model(ModelError::Shape { name, .. }) if name == "rope_freqs.weight");
 }

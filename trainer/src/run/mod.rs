@@ -118,12 +118,16 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         together: &dyn Collective,
     ) -> Result<Self> {
         options.check()?;
+        let mut beginning = begin::<B>(&options.start, options.seed, device)?;
+        if options.sub_norm {
+            beginning.add_sub_norms(device);
+        }
         let Beginning {
             blueprint,
             tensors,
             mut parameters,
             rope_factors,
-        } = begin::<B>(&options.start, options.seed, device)?;
+        } = beginning;
         let config = *blueprint.config();
         let mut scheme = options.scheme.clone();
         let votes = match options.vote {

@@ -18,6 +18,9 @@ use crate::{Result, TrainError};
 pub struct RunOptions {
     /// The model to begin with.
     pub start: Start,
+    /// Adds norms before the matrices that lead back into the residual stream.
+    #[serde(default)]
+    pub sub_norm: bool,
     /// Text files, JSON lines, and directories of them.
     pub data: Vec<PathBuf>,
     /// How they are read.

@@ -25,6 +25,31 @@ pub(super) struct Beginning<B: AutodiffBackend> {
     pub rope_factors: Vec<f32>,
 }
 
+impl<B: AutodiffBackend> Beginning<B> {
+    /// Adds a norm before each matrix that leads back into the residual stream and has none: SubLN, with which models of few
+    /// bits train better (BitNet b1.58 2B4T, arXiv:2504.12285, section 2; BitNet Distillation, arXiv:2510.13998, section
+    /// 3.1). A model that had none computes something else then, which training has to mend.
+    pub fn add_sub_norms(&mut self, device: &B::Device) {
+        for (matrix_end, norm_end) in [
+            ("attn_output.weight", "attn_sub_norm.weight"),
+            ("ffn_down.weight", "ffn_sub_norm.weight"),
+        ] {
+            let mut at = 0;
+            while let Some(tensor) = self.tensors.get(at) {
+                let (cols, norm) = (tensor.cols, tensor.name.strip_suffix(matrix_end));
+                let norm = norm.map(|layer| format!("{layer}{norm_end}"));
+                if let Some(norm) = norm.filter(|norm| self.parameters.get(norm).is_none()) {
+                    self.parameters
+                        .insert(norm.clone(), matrix(vec![1.0; cols], [1, cols], device));
+                    self.tensors.insert(at, TensorShape::vector(norm, cols));
+                    at += 1;
+                }
+                at += 1;
+            }
+        }
+    }
+}
+
 /// Reads or makes the model.
 pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::Device) -> Result<Beginning<B>> {
     match start {

@@ -83,18 +83,15 @@ impl<'a> Import<'_, 'a> {
         add("ffn_gate.weight", &[ff, d], Transform::None)?;
         add("ffn_up.weight", &[ff, d], Transform::None)?;
         add("ffn_down.weight", &[d, ff], Transform::None)?;
-        match config.architecture {
-            Architecture::Llama | Architecture::Qwen2 => {}
-            Architecture::Qwen3 => {
-                add("attn_q_norm.weight", &[head_dim], Transform::None)?;
-                add("attn_k_norm.weight", &[head_dim], Transform::None)?;
-            }
-            // `all_complex` adds iFairy's blocks.
-            Architecture::IFairy => {}
-            Architecture::BitNet => {
-                add("attn_sub_norm.weight", &[q], Transform::None)?;
-                add("ffn_sub_norm.weight", &[ff], Transform::None)?;
-            }
+        if config.architecture == Architecture::Qwen3 {
+            add("attn_q_norm.weight", &[head_dim], Transform::None)?;
+            add("attn_k_norm.weight", &[head_dim], Transform::None)?;
+        }
+        // BitNet always has these, others where they were trained so.
+        let first_norm = hub_name(&format!("blk.{block}.attn_sub_norm.weight")).unwrap_or_default();
+        if config.architecture == Architecture::BitNet || self.shards.contains(&first_norm) {
+            self.add(&format!("blk.{block}.attn_sub_norm.weight"), &[q], Transform::None)?;
+            self.add(&format!("blk.{block}.ffn_sub_norm.weight"), &[ff], Transform::None)?;
         }
         // Qwen2 always has these, some llamas do.
         let first_bias = hub_name(&format!("blk.{block}.attn_q.bias")).unwrap_or_default();
