@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Every way to train weights in few bits, on the same text: held-out loss, file, speed.
+"""Every way to train weights in few bits, on the same text: held-out loss, bits, memory, speed.
 
 All runs begin with the same random weights where their shape is the same, read the same tokens in the same order, and
 take the same number of updates. The model that is judged is the one that training leaves: `halfpi pack` finds its codes
 and scales in it, and refuses if a single weight would change.
 
-Usage: benches/methods.py --halfpi target/release/halfpi --corpus DIR [--out DIR] [--updates N] [--only NAME,...]
+Usage: benches/methods.py --halfpi target/release/halfpi --corpus DIR [--out DIR] [--updates N] [--only NAME,...] [--speed]
 
 DIR has chitchat.jsonl and tokenizer/ (`cargo xtask corpus`). Runs that are there already are not repeated, and one that
-was stopped goes on, so the table can be made in stretches.
+was stopped goes on, so the table can be made in stretches. Bits are those of the matrices in layers, scales included.
+Memory is what the allocator counted after the first update, each class at its own peak. --speed times a few updates of
+each method apart, on a machine that does nothing else: without it, runs may share theirs.
 """
 
 import argparse
@@ -45,21 +47,47 @@ METHODS.append(("vote-10-ternary", "vote and commit of ternary weights, N = 10, 
                 ["--vote", "10"]))
 
 
-def run(args, name, method, more):
+CLASSES = ["weights", "gradients", "votes", "optimizer", "other"]
+
+
+def run(args, name, method, more, updates):
     """The report of a run, made if it is not there."""
     directory = os.path.join(args.out, name)
     report = os.path.join(directory, "run.json")
     if not os.path.exists(report):
         command = [args.halfpi, "train", os.path.join(args.corpus, "chitchat.jsonl"), "--shape", args.shape]
         command += ["--tokenizer", os.path.join(args.corpus, "tokenizer"), "--method", method, "-o", directory]
-        command += ["-n", str(args.updates), "--batch", str(args.batch), "--length", str(args.length)]
-        command += ["--evaluate-every", str(max(args.updates // 10, 1)), "--held-out-batches", "16", "--json"]
+        command += ["-n", str(updates), "--batch", str(args.batch), "--length", str(args.length)]
+        command += ["--evaluate-every", str(max(updates // 10, 1)), "--held-out-batches", "16", "--json"]
         command += [] if "--rate" in more else ["--rate", args.rate]
         if os.path.exists(os.path.join(directory, "checkpoint.safetensors")):
             command.append("--resume")
         subprocess.run(command + more, check=True, stdout=subprocess.DEVNULL)
     with open(report, encoding="utf-8") as file:
-        return json.load(file), os.path.getsize(os.path.join(directory, "model.gguf"))
+        return json.load(file)
+
+
+def packed(args, name):
+    """Bytes of a run's model, and bits of a weight in its layers."""
+    path = os.path.join(args.out, name, "model.gguf")
+    inspected = subprocess.run([args.halfpi, "inspect", path, "--json"], check=True, capture_output=True).stdout
+    tensors = json.loads(inspected)["tensors"]
+    layers = [tensor for tensor in tensors if tensor["name"].startswith("blk.") and len(tensor["shape"]) > 1]
+    weights = sum(tensor["shape"][0] * tensor["shape"][1] for tensor in layers)
+    return os.path.getsize(path), 8 * sum(tensor["bytes"] for tensor in layers) / weights
+
+
+def row(args, name, what, method, more):
+    """The cells of a method, but for what its loss is over that of another one."""
+    report = run(args, name, method, more, args.updates)
+    size, bits = packed(args, name)
+    by_class = dict(report["memory"]["by_class"])
+    memory = [by_class[label] for label in CLASSES] + [report["memory"]["peak"]]
+    cells = [f"{bits:.2f}", f"{size / 1e3:.0f}"] + [f"{peak / 1e6:.1f}" for peak in memory]
+    if args.speed:
+        timed = run(args, os.path.join("speed", name), method, more, 30)
+        cells.append(f"{timed['tokens_per_second']:.0f}")
+    return what, report, cells
 
 
 def main():
@@ -73,6 +101,7 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--rate", default="2e-3")
     parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--speed", action="store_true", help="time 30 updates of each method too")
     args = parser.parse_args()
     only = args.only.split(",") if args.only else [name for name, *_ in METHODS]
     unknown = set(only) - {name for name, *_ in METHODS}
@@ -85,25 +114,30 @@ def main():
             continue
         begun = time.time()
         try:
-            report, size = run(args, name, method, more)
+            rows.append(row(args, name, what, method, more))
         except subprocess.CalledProcessError as error:
             # A method that diverges is a result too.
             failures.append(f"{what}: {error}")
             continue
-        held_out = report["held_out"][-1][1]
-        rows.append((what, held_out, size, report["tokens_per_second"], report["parameters"], report["tokens"]))
-        print(f"{name}: {held_out:.4f} after {time.time() - begun:.0f} s", file=sys.stderr)
+        print(f"{name}: {loss(rows[-1][1]):.4f} after {time.time() - begun:.0f} s", file=sys.stderr)
 
     if rows:
-        print(f"{rows[0][4] / 1e6:.2f} million parameters, {rows[0][5] / 1e6:.2f} million tokens each\n")
-    print("| method | held-out loss, nats a token | over AdamW in f32 | file, kB | tokens/s |")
-    print("|---|--:|--:|--:|--:|")
-    base = next((row[1] for row in rows if row[0] == METHODS[0][1]), None)
-    for what, held_out, size, speed, _, _ in rows:
-        over = f"{held_out - base:+.3f}" if base is not None else "–"
-        print(f"| {what} | {held_out:.3f} | {over} | {size / 1e3:.0f} | {speed:.0f} |")
+        first = rows[0][1]
+        print(f"{first['parameters'] / 1e6:.2f} million parameters, {first['tokens'] / 1e6:.2f} million tokens each\n")
+    titles = ["method", "held-out loss, nats a token", "over AdamW in f32", "bits a weight", "file, kB"]
+    titles += [f"{label}, MB" for label in CLASSES[:-1] + ["the rest", "peak"]] + ["tokens/s"] * args.speed
+    print(f"| {' | '.join(titles)} |\n|---|{'--:|' * (len(titles) - 1)}")
+    base = next((loss(report) for what, report, _ in rows if what == METHODS[0][1]), None)
+    for what, report, cells in rows:
+        over = f"{loss(report) - base:+.3f}" if base is not None else "–"
+        print(f"| {' | '.join([what, f'{loss(report):.3f}', over] + cells)} |")
     for failure in failures:
         print(f"\nNot in the table: {failure}")
+
+
+def loss(report):
+    """Held-out, at the end."""
+    return report["held_out"][-1][1]
 
 
 if __name__ == "__main__":

@@ -39,21 +39,36 @@ fn halfpi(folder: &Path, args: &[&str]) -> Output {
 
 /// A run of a tiny model, and its report.
 fn train(folder: &Path, args: &[&str]) -> Value {
+    train_in_batches(folder, "4", args)
+}
+
+/// The same with so many sequences in a forward pass of each process.
+fn train_in_batches(folder: &Path, batch: &str, args: &[&str]) -> Value {
     let usual = [
         "train",
         "chats.jsonl",
         "--vocabulary",
         "300",
         "--batch",
-        "4",
+        batch,
         "--length",
         "32",
-        "--json",
     ];
     let output = halfpi(folder, &[&usual[..], args].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {stderr}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {stderr}"))
+    let directory = args.iter().skip_while(|arg| **arg != "-o").nth(1).unwrap();
+    let report = fs::read(folder.join(directory).join("run.json")).unwrap();
+    serde_json::from_slice(&report).unwrap_or_else(|error| panic!("{args:?}: {error}: {stderr}"))
+}
+
+/// The most bytes of a class of memory.
+fn peak(report: &Value, name: &str) -> u64 {
+    let by_class = report["memory"]["by_class"].as_array().unwrap();
+    let class = by_class.iter().find(|class| class[0] == name);
+    class.unwrap_or_else(|| panic!("no {name} in {by_class:?}"))[1]
+        .as_u64()
+        .unwrap()
 }
 
 fn failure(folder: &Path, args: &[&str]) -> String {
@@ -99,13 +114,7 @@ fn a_model_from_nothing_is_trained_packed_and_answers() {
     let named = report["data"]["named"].as_array().unwrap();
     assert!(named.len() == 1 && named[0]["line"] == 401, "{named:?}");
 
-    let by_class = report["memory"]["by_class"].as_array().unwrap();
-    let peak = |name: &str| {
-        let class = by_class.iter().find(|class| class[0] == name);
-        class.unwrap_or_else(|| panic!("no {name} in {by_class:?}"))[1]
-            .as_u64()
-            .unwrap()
-    };
+    let peak = |name| peak(&report, name);
     let weights = 4 * report["parameters"].as_u64().unwrap();
     assert_eq!(
         (peak("weights"), peak("optimizer"), peak("votes")),
@@ -198,21 +207,7 @@ fn two_processes_learn_what_one_does() {
     let folder = folder("processes");
     let usual = ["--shape", "nano", "-n", "4", "--warm-up", "0"];
     let one = train(&folder, &[&usual[..], &["-o", "one"]].concat());
-    let mut two = vec![
-        "train",
-        "chats.jsonl",
-        "--vocabulary",
-        "300",
-        "--batch",
-        "2",
-        "--length",
-        "32",
-    ];
-    two.extend(["--processes", "2", "-o", "two"]);
-    two.extend(usual);
-    let output = halfpi(&folder, &two);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let two: Value = serde_json::from_slice(&fs::read(folder.join("two/run.json")).unwrap()).unwrap();
+    let two = train_in_batches(&folder, "2", &[&usual[..], &["--processes", "2", "-o", "two"]].concat());
     assert_eq!(two["processes"], 2);
     assert_eq!(two["tokens"], one["tokens"]);
     for (one, two) in losses(&one).iter().zip(losses(&two)) {
@@ -374,19 +369,6 @@ fn a_model_is_distilled_in_stretches_that_leave_pieces() {
             "state",
         ];
         let options = ["--method", "phase-t2, head=q8", "--minutes", minutes];
-        let run = [
-            "--",
-            "-n",
-            "6",
-            "--batch",
-            "2",
-            "--length",
-            "32",
-            "--warm-up",
-            "0",
-            "--rate",
-            "1e-3",
-        ];
         python(&[&paths[..], &options, &run].concat())
     };
     // No time at all is one update.
@@ -439,21 +421,117 @@ fn integers_are_trained_by_votes_and_packed_as_they_are() {
         let losses = losses(&train(&folder, &args));
         assert!(losses[59] < losses[0] - 0.3, "{format}: {losses:?}");
     }
-    let refused = failure(
-        &folder,
-        &[
-            "chats.jsonl",
+    // What is computed again, and processes together, change nothing. (The embedding is the output matrix, and votes too.)
+    let args = |output: &'static str| {
+        [
             "--shape",
             "nano",
-            "--vote",
-            "5",
-            "--vocabulary",
-            "300",
+            "--method",
+            "halfpi4, head=halfpi8",
+            "--warm-up",
+            "0",
+            "-n",
+            "6",
+            "--rate",
+            "1e-2",
             "-o",
-            "f32",
-        ],
-    );
-    assert!(refused.contains("halfpi8"), "{refused}");
+            output,
+        ]
+    };
+    let twice = ["--vote", "2", "--accumulate", "2"];
+    let report = train_in_batches(&folder, "2", &[&args("one")[..], &twice].concat());
+    let again = train_in_batches(&folder, "2", &[&args("again")[..], &twice, &["--recompute"]].concat());
+    assert_eq!(losses(&again), losses(&report));
+    let shared = ["--vote", "1", "--processes", "2"];
+    let two = train_in_batches(&folder, "2", &[&args("two")[..], &shared].concat());
+    assert_eq!(two["processes"], 2);
+    assert_eq!(losses(&two), losses(&report));
+    let model = |run: &str| fs::read(folder.join(run).join("model.gguf")).unwrap();
+    assert!(model("one") == model("again") && model("one") == model("two"));
+    // Weights are a byte each, but for the norms: 5 of 64 floats. Votes have 16 bits.
+    let floats = 5 * 64;
+    let integers = report["parameters"].as_u64().unwrap() - floats;
+    let scales = peak(&report, "weights") - integers - 4 * floats;
+    assert!((1..integers / 10).contains(&scales), "{scales} of {integers}");
+    assert_eq!(peak(&report, "votes"), 2 * integers);
+    assert_eq!(peak(&report, "optimizer"), 2 * 4 * floats);
+}
+
+#[test]
+fn how_votes_are_committed_can_be_chosen() {
+    let folder = folder("rules");
+    let usual = [
+        "--shape",
+        "nano",
+        "--method",
+        "halfpi4",
+        "--vote",
+        "2",
+        "--rate",
+        "1e-2",
+        "--warm-up",
+        "0",
+        "-n",
+        "6",
+    ];
+    let mut all = Vec::new();
+    for (name, rule, expected) in [
+        ("usual", &[][..], ["{\"top\":0.1}", "true", "0.9"]),
+        ("stated", &["--as-stated"], ["\"all\"", "false", "0.0"]),
+        (
+            "top",
+            &["--vote-top", "0.25", "--vote-feedback", "0.5"],
+            ["{\"top\":0.25}", "true", "0.5"],
+        ),
+        (
+            "threshold",
+            &["--vote-threshold", "0.75", "--vote-feedback", "1"],
+            ["{\"threshold\":0.75}", "true", "1.0"],
+        ),
+    ] {
+        let report = train(&folder, &[&usual[..], rule, &["-o", name]].concat());
+        let chosen = &report["options"]["vote"];
+        let found = ["choice", "decays", "feedback"].map(|field| chosen[field].to_string());
+        assert_eq!(found, expected, "{name}");
+        all.push(losses(&report));
+    }
+    // Before the first commit all are the same, then each goes its way.
+    for (i, one) in all.iter().enumerate() {
+        for two in &all[..i] {
+            assert!(one[..2] == two[..2] && one[3] != two[3], "{one:?} {two:?}");
+        }
+    }
+    let start = [
+        "chats.jsonl",
+        "--shape",
+        "nano",
+        "--vocabulary",
+        "300",
+        "-o",
+        "x",
+        "--method",
+    ];
+    for (args, expected) in [
+        (&["f32", "--vote", "5"][..], "halfpi8"),
+        (&["ternary", "--vote", "0"], "at least 1"),
+        (&["ternary", "--vote", "5", "--vote-top", "0"], "above 0"),
+        (&["ternary", "--vote", "5", "--vote-threshold", "1.5"], "at most 1"),
+        (&["ternary", "--vote", "5", "--vote-feedback", "nan"], "from 0 to 1"),
+        (
+            &["ternary", "--vote", "5", "--vote-top", "0.1", "--vote-threshold", "0.1"],
+            "cannot be used with",
+        ),
+        (
+            &["ternary", "--vote", "5", "--as-stated", "--vote-feedback", "0.1"],
+            "cannot be used with",
+        ),
+        (&["ternary", "--vote-top", "0.1"], "--vote <N>"),
+        (&["ternary", "--vote", "5", "--lora", "2"], "adapters"),
+    ] {
+        let message = failure(&folder, &[&start[..], args].concat());
+        assert!(message.contains(expected), "{args:?}: {message}");
+        assert!(!message.contains("panicked"), "{args:?}: {message}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What training a model takes in memory by vote and commit, beside AdamW and plain gradient descent.
 //!
-//! `cargo run -p halfpi-trainer --example memory` prints the table in docs/training.md. The model is a stack of
+//! `cargo run -p halfpi-trainer --example memory` prints the table in docs/training-votes.md. The model is a stack of
 //! square linear layers, the same for every method, and takes two steps with a small batch, so that almost all memory is
 //! that of weights and what belongs to them. The total is what the allocator counts; see `halfpi_trainer::memory` for how
 //! it is split. The rest is what is left of the peak: activations, results of operations before they take the place of what
@@ -91,23 +91,8 @@ fn by_optimizer(model: (usize, usize), mut optimizer: impl Optimizer<Inner>) -> 
     Ok(())
 }
 
-/// Integers beside their floats, all gradients at once.
-fn by_votes(model: (usize, usize)) -> Result<()> {
-    let mut parameters = parameters(model);
-    let mut votes = VoteTrainer::new(Rule::as_stated(1))?;
-    votes.convert(&mut parameters, |_| Some(Range::Int8))?;
-    let _weights = memory::claim(Class::Weights, bytes(parameters.iter().map(|(_, p)| p.value.dims())));
-    memory::reset_peaks();
-    for step in 0..STEPS {
-        let (mut gradients, _claim) = gradients(model, step, &parameters)?;
-        votes.vote::<Cpu>(&mut gradients)?;
-        votes.commit(1.0, &mut parameters)?;
-    }
-    Ok(())
-}
-
-/// Integers alone: a matrix of floats at a time.
-fn by_shared_votes(model: (usize, usize), every: u32) -> Result<()> {
+/// A matrix of floats at a time.
+fn by_votes(model: (usize, usize), every: u32) -> Result<()> {
     let (layers, width) = model;
     let rule = Rule::as_stated(every);
     let mut votes = VoteTrainer::new(rule)?;
@@ -124,7 +109,7 @@ fn by_shared_votes(model: (usize, usize), every: u32) -> Result<()> {
         let mut votes = votes.lock();
         votes.end_micro_step()?;
         if votes.is_due() {
-            votes.commit_votes(1.0)?;
+            votes.commit(1.0)?;
         }
     }
     Ok(())
@@ -132,12 +117,11 @@ fn by_shared_votes(model: (usize, usize), every: u32) -> Result<()> {
 
 fn main() -> Result<()> {
     type Method = (&'static str, fn((usize, usize)) -> Result<()>);
-    let methods: [Method; 5] = [
+    let methods: [Method; 4] = [
         ("AdamW", |model| by_optimizer(model, AdamW::default())),
         ("plain SGD", |model| by_optimizer(model, Sgd::new(0.0))),
-        ("votes, with floats", by_votes),
-        ("votes, i8", |model| by_shared_votes(model, 1)),
-        ("votes, i16", |model| by_shared_votes(model, 1000)),
+        ("votes, i8", |model| by_votes(model, 1)),
+        ("votes, i16", |model| by_votes(model, 1000)),
     ];
     println!(
         "| parameters | method | peak, MB | bytes a parameter | weights | gradients | votes | optimizer | the rest |"

@@ -137,7 +137,7 @@ impl Checkpoint {
         let memory = memory.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), Stored::of(tensor)));
         let mut tensors: BTreeMap<String, Stored> = parameters.chain(memory).collect();
         if let Some(votes) = &trainer.votes {
-            let bytes = votes.to_safetensors()?;
+            let bytes = votes.lock().to_safetensors()?;
             let (dtype, shape) = (Dtype::U8, vec![bytes.len()]);
             tensors.insert(VOTES.to_owned(), Stored { dtype, shape, bytes });
         }
@@ -183,17 +183,21 @@ impl Checkpoint {
         }
         let votes = match (&trainer.votes, self.tensors.get(VOTES)) {
             (None, None) => None,
-            (Some(_), Some(stored)) => Some(VoteTrainer::from_safetensors(
-                &stored.bytes,
-                rank as u32,
-                workers as u32,
-            )?),
+            (Some(votes), Some(stored)) => {
+                let saved = VoteTrainer::from_safetensors(&stored.bytes, rank as u32, workers as u32)?;
+                if !votes.lock().fits(&saved) {
+                    return Err(refuse("its integers are of other matrices".into()));
+                }
+                Some((votes.clone(), saved))
+            }
             _ => return Err(refuse("only one of the two runs has weights that are integers".into())),
         };
         for (name, value) in parameters {
             trainer.parameters.update(&name, |_| value)?;
         }
-        trainer.votes = votes;
+        if let Some((votes, saved)) = votes {
+            *votes.lock() = saved;
+        }
         trainer.optimizer.restore(memory, self.state.updates);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::objective::{NextToken, Objective};
 use crate::optimize::{Optimizer, Schedule, clip, global_norm};
 use crate::parallel::Collective;
 use crate::tensor::{AutodiffBackend, Tensor, matrix, scalar, values};
-use crate::vote::VoteTrainer;
+use crate::vote::SharedVotes;
 use crate::{Gradients, Parameters, Result, TrainError};
 
 /// A model in training.
@@ -18,9 +18,9 @@ pub struct Trainer<B: AutodiffBackend> {
     pub parameters: Parameters<B>,
     /// How the parameters become weights.
     pub arrangement: Box<dyn Arrangement<B>>,
-    /// The matrices of them that are integers, and their votes.
-    pub votes: Option<VoteTrainer>,
-    /// What changes the others.
+    /// The matrices of the arrangement that are integers, and their votes: they are no parameters.
+    pub votes: Option<SharedVotes>,
+    /// What changes the parameters.
     pub optimizer: Box<dyn Optimizer<B::InnerBackend>>,
     /// How much.
     pub schedule: Schedule,
@@ -52,6 +52,7 @@ impl<B: AutodiffBackend> Trainer<B> {
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] if the loss or a gradient is no finite number: then nothing is changed.
+    /// [`TrainError::Vote`] if the gradient of integers is none: the others have voted then, no weight has moved.
     pub fn update(
         &mut self,
         objective: &mut dyn Objective<B>,
@@ -71,9 +72,13 @@ impl<B: AutodiffBackend> Trainer<B> {
             let share = objective.loss(&self.model, &*weights, batch)? * per_target;
             drop(weights);
             loss += scalar(share.clone());
-            let mut share = self.parameters.gradients(&mut share.backward());
-            if let Some(votes) = &mut self.votes {
-                votes.vote::<B>(&mut share)?;
+            if self.votes.is_some() && !loss.is_finite() {
+                // Gradients vote at once.
+                return Err(self.not_finite("the loss"));
+            }
+            let share = self.parameters.gradients(&mut share.backward());
+            if let Some(votes) = &self.votes {
+                votes.lock().end_micro_step()?;
             }
             add(&mut gradients, share);
         }
@@ -108,14 +113,24 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(update)
     }
 
-    /// Moves the integers if enough micro-steps have voted; the fewer, the smaller the learning rate has become.
+    /// Moves the integers if enough micro-steps have voted; where the rule says so the fewer, the smaller the learning rate
+    /// has become.
     fn commit(&mut self, rate: f32, together: &mut dyn Collective) -> Result<()> {
-        let Some(votes) = self.votes.as_mut().filter(|votes| votes.is_due()) else {
+        let Some(mut votes) = self
+            .votes
+            .as_ref()
+            .map(SharedVotes::lock)
+            .filter(|votes| votes.is_due())
+        else {
             return Ok(());
         };
         votes.reduce(together)?;
-        let share = (rate / self.schedule.highest().max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
-        votes.commit(share, &mut self.parameters)?;
+        let share = if votes.rule().decays {
+            (rate / self.schedule.highest().max(f32::MIN_POSITIVE)).clamp(0.0, 1.0)
+        } else {
+            1.0
+        };
+        votes.commit(share)?;
         Ok(())
     }
 
@@ -136,12 +151,8 @@ impl<B: AutodiffBackend> Trainer<B> {
 
     /// Refuses an update that would spoil the parameters.
     fn check(&self, update: &Update, gradients: &Gradients<B>) -> Result<()> {
-        let not_finite = |what: String| TrainError::NotFinite {
-            update: self.updates() + 1,
-            what,
-        };
         if !update.loss.is_finite() {
-            return Err(not_finite("the loss".into()));
+            return Err(self.not_finite("the loss"));
         }
         if update.gradient_norm.is_finite() {
             return Ok(());
@@ -151,10 +162,15 @@ impl<B: AutodiffBackend> Trainer<B> {
             .iter()
             .find(|(_, gradient)| !is_finite(gradient))
             .map(|(name, _)| name.as_str());
-        Err(not_finite(format!(
-            "the gradient of {}",
-            name.unwrap_or("all parameters together")
-        )))
+        let name = name.unwrap_or("all parameters together");
+        Err(self.not_finite(&format!("the gradient of {name}")))
+    }
+
+    fn not_finite(&self, what: &str) -> TrainError {
+        TrainError::NotFinite {
+            update: self.updates() + 1,
+            what: what.to_owned(),
+        }
     }
 }
 

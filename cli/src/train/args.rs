@@ -14,7 +14,7 @@ use halfpi_trainer::lora::Lora;
 use halfpi_trainer::optimize::Schedule;
 use halfpi_trainer::quantize::Scheme;
 use halfpi_trainer::run::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
-use halfpi_trainer::vote::{Range, Rule};
+use halfpi_trainer::vote::{Choice, Range, Rule};
 
 use crate::output::Outcome;
 
@@ -72,9 +72,19 @@ pub struct Args {
     /// every N micro-steps
     #[arg(long, value_name = "N")]
     vote: Option<u32>,
-    /// Vote and commit as stated: every weight with a vote moves, and votes begin anew
-    #[arg(long, requires = "vote")]
+    /// Vote and commit as stated: every weight with a vote moves, however small the rate is, and votes begin anew
+    #[arg(long, requires = "vote", conflicts_with_all = ["vote_top", "vote_threshold", "vote_feedback"])]
     as_stated: bool,
+    /// At most this share of the weights of a matrix moves at a commit, those with the largest votes; the share falls with
+    /// the rate [default: 1 of integers of 8 bits, 0.1 of 4, 0.02 of fewer]
+    #[arg(long, value_name = "SHARE", requires = "vote", conflicts_with = "vote_threshold")]
+    vote_top: Option<f32>,
+    /// Instead, weights move whose vote is at least this share of what N gradients of mean size give
+    #[arg(long, value_name = "SHARE", requires = "vote")]
+    vote_threshold: Option<f32>,
+    /// The share of a vote that stays for the next commit where it moved nothing [default: 0.9]
+    #[arg(long, value_name = "SHARE", requires = "vote")]
+    vote_feedback: Option<f32>,
     /// How much of the last change goes on, with sgd
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     momentum: f32,
@@ -271,15 +281,29 @@ impl Args {
     /// How votes are committed, as suits the integers of most matrices.
     fn rule(&self, every: u32) -> Outcome<Rule> {
         let scheme: Scheme = self.method.parse()?;
-        Ok(match Range::of(scheme.layers.format) {
-            Some(range) if !self.as_stated => Rule {
-                seed: self.seed,
-                ..Rule::improved(every, range)
-            },
-            _ => Rule {
-                seed: self.seed,
+        let others = scheme.patterns.iter().map(|(_, method)| method);
+        let mut methods = [&scheme.layers, &scheme.head].into_iter().chain(others);
+        // Without any integers the run is refused.
+        let range = methods
+            .find_map(|method| Range::of(method.format))
+            .unwrap_or(Range::Int8);
+        let seed = self.seed;
+        if self.as_stated {
+            return Ok(Rule {
+                seed,
                 ..Rule::as_stated(every)
+            });
+        }
+        let rule = Rule::improved(every, range);
+        Ok(Rule {
+            seed,
+            choice: match (self.vote_top, self.vote_threshold) {
+                (Some(share), _) => Choice::Top(share),
+                (None, Some(share)) => Choice::Threshold(share),
+                (None, None) => rule.choice,
             },
+            feedback: self.vote_feedback.unwrap_or(rule.feedback),
+            ..rule
         })
     }
 

@@ -13,7 +13,7 @@ use halfpi_trainer::TrainError;
 use halfpi_trainer::output::{write_codes, write_hub};
 use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
 use halfpi_trainer::run::{CHECKPOINT, Progress, RunOptions, RunReport, run};
-use halfpi_trainer::tensor::{AutodiffBackend, Cpu, CpuRecompute};
+use halfpi_trainer::tensor::{Cpu, CpuRecompute, TransientBackend};
 
 pub use self::args::Args;
 use self::args::Device;
@@ -59,7 +59,7 @@ pub fn train(args: &Args) -> Outcome {
     }
 }
 
-fn train_on<B: AutodiffBackend>(
+fn train_on<B: TransientBackend>(
     args: &Args,
     options: &RunOptions,
     device: &B::Device,

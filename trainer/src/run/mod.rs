@@ -13,8 +13,9 @@ use std::time::Instant;
 pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
 use self::report::Counter;
 pub use self::report::{Levels, Memory, Point, RunReport};
-use self::start::{Beginning, begin, teacher};
+use self::start::{Beginning, begin, dims, teacher};
 pub use self::trained::Trained;
+use self::trained::effective;
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, Corpus, Language, Part, Sources, Stream, StreamOptions};
@@ -25,10 +26,10 @@ use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
-use crate::quantize::{Method, Quantized, Scheme, convert, match_deviation};
-use crate::tensor::{AutodiffBackend, values};
+use crate::quantize::{Scheme, convert, match_deviation};
+use crate::tensor::{AutodiffBackend, TransientBackend};
 use crate::train::{Trainer, Update};
-use crate::vote::{Range, Rule, VoteTrainer};
+use crate::vote::{Range, Rule, SharedVotes, VoteTrainer, Voting};
 use crate::{Parameters, Result, TrainError};
 
 /// The checkpoint in a run's directory.
@@ -76,7 +77,7 @@ pub enum Progress<'a> {
 /// # Errors
 /// [`TrainError`]: options and files that do not fit, a loss that is not finite or worse than guessing for long, a disk
 /// that is full, processes that are lost. What the last checkpoint holds is not lost by any of them.
-pub fn run<B: AutodiffBackend>(
+pub fn run<B: TransientBackend>(
     options: &RunOptions,
     directory: &Path,
     device: &B::Device,
@@ -97,7 +98,7 @@ struct Run<'a, B: AutodiffBackend> {
     device: &'a B::Device,
     trainer: Trainer<B>,
     objective: Box<dyn Objective<B>>,
-    /// How the forward pass quantizes: nothing that is integers already.
+    /// How the forward pass quantizes.
     scheme: Scheme,
     blueprint: halfpi::pack::Blueprint,
     tensors: Vec<halfpi::pack::TensorShape>,
@@ -110,7 +111,7 @@ struct Run<'a, B: AutodiffBackend> {
     claims: Vec<Claim>,
 }
 
-impl<'a, B: AutodiffBackend> Run<'a, B> {
+impl<'a, B: TransientBackend> Run<'a, B> {
     fn prepare(
         options: &'a RunOptions,
         directory: &Path,
@@ -129,9 +130,9 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             rope_factors,
         } = beginning;
         let config = *blueprint.config();
-        let mut scheme = options.scheme.clone();
+        let scheme = options.scheme.clone();
         let votes = match options.vote {
-            Some(rule) => Some(integers(rule, &mut parameters, &mut scheme, together)?),
+            Some(rule) => Some(integers(rule, &mut parameters, options, together)?),
             None => None,
         };
         convert(&mut parameters, &scheme)?;
@@ -140,7 +141,13 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             match_deviation(&mut parameters, &scheme)?;
             convert(&mut parameters, &scheme)?;
         }
-        let mut arrangement: Box<dyn Arrangement<B>> = Box::new(scheme.clone());
+        let mut arrangement: Box<dyn Arrangement<B>> = match votes.clone() {
+            None => Box::new(scheme.clone()),
+            Some(votes) => Box::new(Voting {
+                votes,
+                scheme: scheme.clone(),
+            }),
+        };
         if let Some(lora) = options.lora {
             lora.add_to(&mut parameters, |_| true, options.seed, device);
             arrangement = Box::new(Adapted {
@@ -271,8 +278,8 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                 self.look_at_held_out(progress)?;
             }
             // Between two commits each process has votes of its own.
-            let is_whole =
-                self.trainer.votes.as_ref().is_none_or(|votes| votes.is_committed()) || together.world_size() == 1;
+            let votes = self.trainer.votes.as_ref();
+            let is_whole = votes.is_none_or(|votes| votes.lock().is_committed()) || together.world_size() == 1;
             if is_last || is_whole && updates.is_multiple_of(self.options.checkpoint_every.max(1)) {
                 self.write_checkpoint(together, progress)?;
             }
@@ -323,20 +330,17 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     /// The weights of all layers that will be packed. (The head is often in another format.)
     fn count_levels(&self) -> Result<Counter> {
         let mut counter = Counter::new();
-        let quantized = Quantized {
-            parameters: &self.trainer.parameters,
-            scheme: &self.scheme,
-        };
-        for (name, parameter) in self.trainer.parameters.iter() {
-            let is_packed = self.options.scheme.method(name, parameter.value.dims()).is_some();
-            if is_packed && name.starts_with("blk.") {
-                counter.add(&values(quantized.effective(name)?));
+        for tensor in &self.tensors {
+            let is_packed = self.scheme.method(&tensor.name, dims(tensor)).is_some();
+            if is_packed && tensor.name.starts_with("blk.") {
+                counter.add(&effective(&self.trainer, &self.scheme, &tensor.name)?);
             }
         }
         Ok(counter)
     }
 
-    /// Moves what stays from one update to the next out of the class of all that does not.
+    /// Moves tensors that stay from one update to the next out of the class of all that does not. (Integers and votes are
+    /// counted where they are allocated.)
     fn claim_memory(&mut self) {
         let bytes = |numbers: usize| numbers * size_of::<f32>();
         let parameters = self.trainer.parameters.iter();
@@ -380,29 +384,33 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     }
 }
 
-/// Turns the matrices whose formats are plain integers into such, which the forward pass then takes as they are.
+/// Takes the matrices whose formats are plain integers out of the parameters, and makes them such.
 fn integers<B: AutodiffBackend>(
     rule: Rule,
     parameters: &mut Parameters<B>,
-    scheme: &mut Scheme,
+    options: &RunOptions,
     together: &dyn Collective,
-) -> Result<VoteTrainer> {
+) -> Result<SharedVotes> {
+    let refuse = |reason: &str| {
+        let (option, reason) = ("vote", reason.to_owned());
+        Err(TrainError::Option { option, reason })
+    };
+    if options.lora.is_some() {
+        return refuse("adapters are trained beside matrices that stay as they are: train one or the other");
+    }
     let ranges: BTreeMap<String, Range> = parameters
         .iter()
         .filter_map(|(name, parameter)| {
-            let method = scheme.method(name, parameter.value.dims())?;
+            let method = options.scheme.method(name, parameter.value.dims())?;
             Some((name.to_owned(), Range::of(method.format)?))
         })
         .collect();
     if ranges.is_empty() {
-        let reason = "no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method".into();
-        return Err(TrainError::Option { option: "vote", reason });
+        return refuse("no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method");
     }
     let mut votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
-    votes.convert(parameters, |name| ranges.get(name).copied())?;
-    let plain = ranges.into_keys().map(|name| (name, Method::FLOATS));
-    scheme.patterns.splice(0..0, plain);
-    Ok(votes)
+    votes.take(parameters, |name| ranges.get(name).copied())?;
+    Ok(votes.into())
 }
 
 fn on_device<B: AutodiffBackend>(batch: &data::Batch, device: &B::Device) -> Batch<B> {

@@ -140,12 +140,13 @@ pub(super) struct History {
 impl RunReport {
     pub(super) fn new<B: AutodiffBackend>(options: &RunOptions, trainer: &Trainer<B>, processes: usize) -> Self {
         let trained = trainer.parameters.iter().filter(|(_, parameter)| parameter.is_trained);
-        let parameters = trained
-            .map(|(_, parameter)| parameter.value.dims().iter().product::<usize>() as u64)
+        let floats: usize = trained
+            .map(|(_, parameter)| parameter.value.dims().iter().product::<usize>())
             .sum();
+        let integers = trainer.votes.as_ref().map_or(0, |votes| votes.lock().weights());
         Self {
             options: options.clone(),
-            parameters,
+            parameters: (floats + integers) as u64,
             processes,
             tokens: 0,
             seconds: 0.0,

@@ -36,9 +36,8 @@ impl<B: AutodiffBackend> Trained<B> {
     /// # Errors
     /// As [`output::pack`].
     pub fn write_model(&self, path: &Path) -> Result<PackReport> {
-        let scheme = &self.report.options.scheme;
         let keep = self.tensors.iter().filter_map(|tensor| {
-            let method = scheme.method(&tensor.name, [tensor.rows, tensor.cols])?;
+            let method = self.scheme.method(&tensor.name, [tensor.rows, tensor.cols])?;
             Some(Keep {
                 pattern: tensor.name.clone(),
                 format: method.format,
@@ -97,6 +96,19 @@ impl<B: AutodiffBackend> Trained<B> {
     }
 }
 
+/// What the forward pass multiplies with in the place of the tensor called `name`, row by row.
+pub(super) fn effective<B: AutodiffBackend>(trainer: &Trainer<B>, scheme: &Scheme, name: &str) -> Result<Vec<f32>> {
+    if let Some(integers) = trainer
+        .votes
+        .as_ref()
+        .and_then(|votes| Some(votes.lock().get(name)?.values()))
+    {
+        return Ok(integers);
+    }
+    let parameters = &trainer.parameters;
+    Ok(values(Quantized { parameters, scheme }.effective(name)?))
+}
+
 /// The weights of the last forward pass.
 impl<B: AutodiffBackend> Weights for Trained<B> {
     fn shapes(&self) -> Result<Vec<TensorShape>> {
@@ -104,10 +116,6 @@ impl<B: AutodiffBackend> Weights for Trained<B> {
     }
 
     fn read(&self, tensor: &TensorShape) -> Result<Vec<f32>> {
-        let quantized = Quantized {
-            parameters: &self.trainer.parameters,
-            scheme: &self.scheme,
-        };
-        Ok(values(quantized.effective(&tensor.name)?))
+        effective(&self.trainer, &self.scheme, &tensor.name)
     }
 }

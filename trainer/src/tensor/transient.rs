@@ -9,13 +9,13 @@ use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
-use burn_tensor::TensorPrimitive;
+use burn_tensor::{IndexingUpdateOp, TensorPrimitive};
 
-use super::{AutodiffBackend, Backend, Tensor};
+use super::{AutodiffBackend, Backend, Int, Tensor};
 
 /// A matrix that is kept in another form than floats, `[rows, columns]`.
 pub trait Transient<B: Backend>: Debug + Send + Sync {
-    /// Its floats: called once on the way forward and once on the way back, which must see the same.
+    /// Its floats: called on the way forward and on the way back, which must see the same.
     fn value(&self, device: &B::Device) -> Tensor<B, 2>;
 
     /// Takes the gradient, which is nowhere else.
@@ -27,11 +27,15 @@ pub trait TransientBackend: AutodiffBackend {
     /// `x W^T`: `x` is `[positions, columns]`. Neither W nor its gradient stays: both are made again when they are needed,
     /// and only one of them is there at a time.
     fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<Self::InnerBackend>>) -> Tensor<Self, 2>;
+
+    /// The rows of W with these numbers, as an embedding is looked up. W does not stay; its gradient, which is 0 in all
+    /// other rows, is a whole matrix.
+    fn transient_rows(rows: Tensor<Self, 1, Int>, matrix: Arc<dyn Transient<Self::InnerBackend>>) -> Tensor<Self, 2>;
 }
 
-/// What the way back needs.
+/// What the way back of a product needs.
 #[derive(Clone, Debug)]
-struct State<B: Backend> {
+struct LinearState<B: Backend> {
     x: NodeId,
     /// Whether something before `x` wants its gradient.
     is_tracked: bool,
@@ -42,10 +46,10 @@ struct State<B: Backend> {
 struct Linear;
 
 impl<B: Backend> Backward<B, 1> for Linear {
-    type State = State<B>;
+    type State = LinearState<B>;
 
-    fn backward(self, ops: Ops<State<B>, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let State { x, is_tracked, matrix } = ops.state;
+    fn backward(self, ops: Ops<LinearState<B>, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let LinearState { x, is_tracked, matrix } = ops.state;
         let x: Tensor<B, 2> = tensor(checkpointer.retrieve_node_output(x));
         let gradient: Tensor<B, 2> = tensor(grads.consume::<B>(&ops.node));
         if let [Some(parent)] = ops.parents
@@ -55,6 +59,28 @@ impl<B: Backend> Backward<B, 1> for Linear {
             grads.register::<B>(parent.id, before.into_primitive().tensor());
         }
         matrix.take(gradient.transpose().matmul(x));
+    }
+}
+
+/// What the way back of a look-up needs.
+#[derive(Clone, Debug)]
+struct RowsState<B: Backend> {
+    rows: Tensor<B, 1, Int>,
+    shape: [usize; 2],
+    matrix: Arc<dyn Transient<B>>,
+}
+
+#[derive(Debug)]
+struct Rows;
+
+impl<B: Backend> Backward<B, 1> for Rows {
+    type State = RowsState<B>;
+
+    fn backward(self, ops: Ops<RowsState<B>, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let RowsState { rows, shape, matrix } = ops.state;
+        let gradient: Tensor<B, 2> = tensor(grads.consume::<B>(&ops.node));
+        let zeros = Tensor::zeros(shape, &gradient.device());
+        matrix.take(zeros.select_assign(0, rows, gradient, IndexingUpdateOp::Add));
     }
 }
 
@@ -72,13 +98,29 @@ impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
         let y = y.into_primitive().tensor();
         let y = match Linear.prepare::<C>([x.node.clone()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = State {
+                let state = LinearState {
                     x: prep.checkpoint(&x),
                     is_tracked,
                     matrix,
                 };
                 prep.finish(state, y)
             }
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        };
+        Tensor::from_primitive(TensorPrimitive::Float(y))
+    }
+
+    fn transient_rows(rows: Tensor<Self, 1, Int>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
+        let rows = Tensor::<B, 1, Int>::from_primitive(rows.into_primitive());
+        let device = rows.device();
+        // Operations have an input that wants a gradient: this is none's.
+        let input = Tensor::<Self, 2>::zeros([1, 1], &device).require_grad();
+        let input = input.into_primitive().tensor();
+        let weights = matrix.value(&device);
+        let shape = weights.dims();
+        let y = weights.select(0, rows.clone()).into_primitive().tensor();
+        let y = match Rows.prepare::<C>([input.node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(RowsState { rows, shape, matrix }, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         };
         Tensor::from_primitive(TensorPrimitive::Float(y))

@@ -31,8 +31,8 @@ impl IntegerMatrix {
     ) -> Self {
         let scale = range.scale(range.normal_scale() * deviation);
         let codes = (0..rows * cols).map(|_| range.nearest(random.normal() * deviation / scale));
-        let codes = memory::class(Class::Weights, || codes.collect());
-        Self::of(range, [rows, cols], codes, vec![scale; rows], width)
+        let (codes, scales) = memory::class(Class::Weights, || (codes.collect(), vec![scale; rows]));
+        Self::of(range, [rows, cols], codes, scales, width)
     }
 
     /// Integers nearest to these weights, with the scale of each row that leaves the least squared error, nearly.
@@ -133,7 +133,22 @@ impl IntegerMatrix {
         &mut self.votes
     }
 
-    /// What was added up for learned scales, for adding up over processes; empty as long as there is none.
+    /// What was added up for learned scales since the last commit; empty as long as there is none.
+    pub fn pull(&self) -> &[f32] {
+        &self.pull
+    }
+
+    /// What was saved of it. `name` is for the error.
+    pub(super) fn set_pull(&mut self, name: &str, pull: Vec<f32>) -> Result<(), VoteError> {
+        if !pull.is_empty() {
+            check_length(name, "gradients of scales", pull.len(), self.rows)?;
+            check_finite(name, &pull, 1)?;
+        }
+        self.pull = pull;
+        Ok(())
+    }
+
+    /// As [`pull`](Self::pull), for adding up over processes.
     pub fn pull_mut(&mut self) -> &mut [f32] {
         &mut self.pull
     }

@@ -3,8 +3,8 @@
 //! A weight is an integer times the scale of its row (π/2 is part of the scale, as in the `halfpi` formats). Every
 //! micro-step adds the sign of the gradient to the weight's vote; every N micro-steps the votes are committed: weights
 //! move by one, against the sign of their vote, and stay within the range of their integers. Between steps there is an
-//! `i8` for each weight and an `i8` or `i16` for its vote, and with [`SharedVotes`] nothing else; with [`VoteTrainer`] alone
-//! the forward pass has the weights as floats, and the backward pass all gradients.
+//! `i8` for each weight and an `i8` or `i16` for its vote, and nothing else: [`SharedVotes`] makes floats of a matrix while
+//! something is multiplied with it, and votes with its gradient inside the backward pass.
 //!
 //! [`Rule::as_stated`] is that and no more: every weight that has a vote moves. With integers of 8 bits this trains; where
 //! a step is as large as a weight it does not, because most votes are noise. [`Rule::improved`] moves only the weights
@@ -30,6 +30,6 @@ pub use self::error::VoteError;
 pub use self::matrix::IntegerMatrix;
 pub use self::range::Range;
 pub use self::rule::{Ballot, Choice, Rule};
-pub use self::shared::{SharedVotes, VotingWeights};
+pub use self::shared::{SharedVotes, Voting};
 pub use self::trainer::VoteTrainer;
 pub use self::votes::{VoteWidth, Votes};

@@ -55,6 +55,8 @@ pub struct Rule {
     pub choice: Choice,
     /// The share of a vote that stays for the next commit where it moved nothing: 0 forgets it.
     pub feedback: f32,
+    /// Whether fewer weights move as the learning rate of the run falls.
+    pub decays: bool,
     /// The learning rate of the scales, plain gradient descent in proportion to the scale; 0 keeps them as they are.
     pub scale_rate: f32,
     /// Decides between equal votes, and the roundings of what stays of them.
@@ -69,13 +71,14 @@ impl Rule {
             ballot: Ballot::Sign,
             choice: Choice::All,
             feedback: 0.0,
+            decays: false,
             scale_rate: 0.0,
             seed: 0,
         }
     }
 
     /// A share of the weights moves, those whose votes are largest, and votes that moved nothing fade slowly. The share is
-    /// the smaller the larger a step of these integers is beside a weight.
+    /// the smaller the larger a step of these integers is beside a weight, and falls over a run.
     pub fn improved(every: u32, range: Range) -> Self {
         let share = match range {
             Range::Int8 => 1.0,
@@ -86,6 +89,7 @@ impl Rule {
             ballot: Ballot::Magnitude,
             choice: Choice::Top(share),
             feedback: 0.9,
+            decays: true,
             ..Self::as_stated(every)
         }
     }

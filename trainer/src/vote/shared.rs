@@ -3,13 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::VoteTrainer;
-use crate::model::Weights;
+use crate::model::{Arrangement, Weights};
+use crate::quantize::{Activations, Quantized, Scheme};
 use crate::tensor::{Backend, Int, Tensor, Transient, TransientBackend, matrix};
 use crate::{Parameters, Result, TrainError};
+
+/// The matrix in which tokens are looked up, which may be the output matrix too.
+const EMBEDDING: &str = "token_embd.weight";
 
 /// A [`VoteTrainer`] whose matrices are multiplied with as they are: their floats are made for each product and dropped,
 /// their gradients are voted on in the backward pass, one matrix at a time. What stays from step to step is an integer and
 /// a vote for each weight.
+///
+/// After each backward pass [`VoteTrainer::end_micro_step`] has to be called. Clones share the matrices.
 #[derive(Clone, Debug)]
 pub struct SharedVotes(Arc<Mutex<VoteTrainer>>);
 
@@ -26,20 +32,52 @@ impl SharedVotes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `x W^T` with the matrix called `name`, whose gradient votes in the backward pass. After each backward pass
-    /// [`VoteTrainer::end_micro_step`] has to be called.
+    /// `x W^T` with the matrix called `name`, whose gradient votes. Where `x` is twice as wide as W it is complex, and W the
+    /// real parts of a complex matrix followed by the imaginary ones: `W conj(x)`.
     ///
     /// # Errors
     /// [`TrainError::MissingParameter`].
     pub fn linear<B: TransientBackend>(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
-        if self.lock().get(name).is_none() {
-            return Err(TrainError::MissingParameter { name: name.to_owned() });
+        let [rows, cols] = self.shape(name)?;
+        let [positions, channels] = x.dims();
+        if channels != 2 * cols {
+            return Ok(B::transient_linear(x, self.voter(name)));
         }
-        let matrix = Arc::new(Voter {
+        // One product, so that W votes once: of re and im each with A and B, where W = A + iB.
+        let parts = x
+            .reshape([positions, 2, cols])
+            .swap_dims(0, 1)
+            .reshape([2 * positions, cols]);
+        let y = B::transient_linear(parts, self.voter(name));
+        let product = |of: usize, with: usize| {
+            let half = rows / 2;
+            y.clone()
+                .slice([of * positions..(of + 1) * positions, with * half..(with + 1) * half])
+        };
+        let re = product(0, 0) + product(1, 1);
+        let im = product(0, 1) - product(1, 0);
+        Ok(Tensor::cat(vec![re, im], 1))
+    }
+
+    /// The rows of the embedding for these tokens, whose gradient votes.
+    ///
+    /// # Errors
+    /// [`TrainError::MissingParameter`].
+    pub fn embedding<B: TransientBackend>(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>> {
+        self.shape(EMBEDDING)?;
+        Ok(B::transient_rows(tokens, self.voter(EMBEDDING)))
+    }
+
+    fn shape(&self, name: &str) -> Result<[usize; 2]> {
+        let missing = || TrainError::MissingParameter { name: name.to_owned() };
+        Ok(self.lock().get(name).ok_or_else(missing)?.shape())
+    }
+
+    fn voter(&self, name: &str) -> Arc<Voter> {
+        Arc::new(Voter {
             votes: self.clone(),
             name: name.to_owned(),
-        });
-        Ok(B::transient_linear(x, matrix))
+        })
     }
 }
 
@@ -60,37 +98,70 @@ impl<B: Backend> Transient<B> for Voter {
     }
 
     fn take(&self, gradient: Tensor<B, 2>) {
-        self.votes.lock().vote_on(&self.name, gradient);
+        let mut votes = self.votes.lock();
+        if self.name == EMBEDDING {
+            // Where it is the output matrix as well, only the sum of both gradients has a sign to vote with.
+            votes.keep_gradient(&self.name, gradient);
+        } else {
+            votes.vote_on(&self.name, gradient);
+        }
     }
 }
 
-/// A model whose linear layers are integers that vote, and whose other tensors are floats: where [`SharedVotes`] has no
-/// matrix of a name, the parameter is taken. Embeddings are looked up in the parameters.
-#[derive(Clone, Copy, Debug)]
-pub struct VotingWeights<'a, B: TransientBackend> {
+/// The integers of a model are weights as they are; the rest are parameters, quantized by a scheme. What integers are
+/// multiplied with is quantized as their method in the scheme says.
+#[derive(Clone, Debug)]
+pub struct Voting {
     /// The integers.
-    pub votes: &'a SharedVotes,
-    /// The rest.
-    pub parameters: &'a Parameters<B>,
+    pub votes: SharedVotes,
+    /// How the rest becomes weights.
+    pub scheme: Scheme,
+}
+
+impl<B: TransientBackend> Arrangement<B> for Voting {
+    fn weights<'a>(&'a self, parameters: &'a Parameters<B>) -> Box<dyn Weights<B> + 'a> {
+        let scheme = &self.scheme;
+        Box::new(VotingWeights {
+            votes: &self.votes,
+            rest: Quantized { parameters, scheme },
+        })
+    }
+}
+
+struct VotingWeights<'a, B: TransientBackend> {
+    votes: &'a SharedVotes,
+    rest: Quantized<'a, B>,
+}
+
+impl<B: TransientBackend> VotingWeights<'_, B> {
+    fn is_voted(&self, name: &str) -> bool {
+        self.votes.lock().get(name).is_some()
+    }
 }
 
 impl<B: TransientBackend> Weights<B> for VotingWeights<'_, B> {
     fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
-        if self.votes.lock().get(name).is_some() {
-            return self.votes.linear(name, x);
+        if !self.is_voted(name) {
+            return self.rest.linear(name, x);
         }
-        Ok(x.matmul(self.parameters.matrix(name)?.transpose()))
+        let method = self.rest.scheme.method(name, self.votes.shape(name)?);
+        let activations = method.map_or(Activations::Floats, |method| method.activations);
+        self.votes.linear(name, activations.quantize(x))
     }
 
     fn embedding(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>> {
-        Ok(self.parameters.matrix("token_embd.weight")?.select(0, tokens))
+        if self.is_voted(EMBEDDING) {
+            self.votes.embedding(tokens)
+        } else {
+            self.rest.embedding(tokens)
+        }
     }
 
     fn vector(&self, name: &str) -> Option<Tensor<B, 1>> {
-        self.parameters.vector(name).ok()
+        self.rest.vector(name)
     }
 
     fn has(&self, name: &str) -> bool {
-        self.parameters.get(name).is_some() || self.votes.lock().get(name).is_some()
+        self.rest.has(name) || self.is_voted(name)
     }
 }

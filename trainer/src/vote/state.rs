@@ -6,14 +6,17 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
 use super::{IntegerMatrix, Range, Rule, VoteError, VoteTrainer, VoteWidth, Votes};
+use crate::memory::{self, Class};
 
 /// What tensors are called after the matrix that they belong to.
 const CODES: &str = ".codes";
 const SCALES: &str = ".scales";
 const VOTES: &str = ".votes";
+const PULL: &str = ".pull";
 
 impl VoteTrainer {
-    /// All of its state as a safetensors file: for each matrix integers (I8), scales (F32) and votes (I8 or I16).
+    /// All of its state as a safetensors file: for each matrix integers (I8), scales (F32), votes (I8 or I16), and where
+    /// scales are learned what was added up for them since the last commit (F32).
     ///
     /// To be taken after a commit where several processes vote, by the first of them.
     ///
@@ -29,13 +32,15 @@ impl VoteTrainer {
         for (name, matrix) in &self.matrices {
             let shape = matrix.shape().to_vec();
             let codes = matrix.codes().iter().map(|&code| code as u8).collect();
-            let scales = matrix.learned_scales().iter().flat_map(|scale| scale.to_le_bytes());
             let (width, votes) = match matrix.votes() {
                 Votes::I8(votes) => (Dtype::I8, votes.iter().map(|&vote| vote as u8).collect()),
                 Votes::I16(votes) => (Dtype::I16, votes.iter().flat_map(|vote| vote.to_le_bytes()).collect()),
             };
             tensors.push((format!("{name}{CODES}"), Dtype::I8, shape.clone(), codes));
-            tensors.push((format!("{name}{SCALES}"), Dtype::F32, vec![shape[0]], scales.collect()));
+            for (part, values) in [(SCALES, matrix.learned_scales()), (PULL, matrix.pull())] {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{name}{part}"), Dtype::F32, vec![values.len()], bytes));
+            }
             tensors.push((format!("{name}{VOTES}"), width, shape, votes));
             let range = serde_json::to_string(&matrix.range()).map_err(wrong)?;
             metadata.insert(format!("{name}.range"), range);
@@ -78,22 +83,29 @@ impl VoteTrainer {
             if (codes.dtype(), scales.dtype()) != (Dtype::I8, Dtype::F32) {
                 return Err(wrong(format_args!("{name} has other types than I8 and F32")));
             }
-            let mut votes = match votes.dtype() {
-                Dtype::I8 => Votes::I8(votes.data().iter().map(|&byte| byte as i8).collect()),
-                Dtype::I16 => Votes::I16(le(votes.data(), i16::from_le_bytes)),
-                other => return Err(wrong(format_args!("{name}{VOTES} is of type {other:?}"))),
-            };
+            let mut votes = memory::class(Class::Votes, || match (votes.dtype(), rule.width(workers)) {
+                (Dtype::I8, VoteWidth::I8) => Ok(Votes::I8(votes.data().iter().map(|&byte| byte as i8).collect())),
+                // The run goes on with more processes.
+                (Dtype::I8, VoteWidth::I16) => Ok(Votes::I16(
+                    votes.data().iter().map(|&byte| i16::from(byte as i8)).collect(),
+                )),
+                (Dtype::I16, _) => Ok(Votes::I16(le(votes.data(), i16::from_le_bytes))),
+                (other, _) => Err(wrong(format_args!("{name}{VOTES} is of type {other:?}"))),
+            })?;
             if rank > 0 {
                 votes.clear();
             }
-            if votes.width() == VoteWidth::I8 && rule.width(workers) == VoteWidth::I16 {
-                // The run goes on with more processes.
-                let Votes::I8(narrow) = votes else { continue };
-                votes = Votes::I16(narrow.into_iter().map(i16::from).collect());
+            let codes = memory::class(Class::Weights, || codes.data().iter().map(|&byte| byte as i8).collect());
+            let scales = memory::class(Class::Weights, || le(scales.data(), f32::from_le_bytes));
+            let mut matrix = IntegerMatrix::from_parts(name, range, [rows, cols], codes, scales, votes)?;
+            if rank == 0 {
+                // Files without learned scales may do without.
+                let pull = file.tensor(&format!("{name}{PULL}"));
+                matrix.set_pull(
+                    name,
+                    pull.map_or(Vec::new(), |pull| le(pull.data(), f32::from_le_bytes)),
+                )?;
             }
-            let codes = codes.data().iter().map(|&byte| byte as i8).collect();
-            let scales = le(scales.data(), f32::from_le_bytes);
-            let matrix = IntegerMatrix::from_parts(name, range, [rows, cols], codes, scales, votes)?;
             trainer.insert(name, matrix);
         }
         Ok(trainer)

@@ -1,6 +1,7 @@
 //! Whole runs by votes, of a network of two layers that learns what another one computes.
 
 use std::convert::Infallible;
+use std::sync::MutexGuard;
 
 use super::*;
 use crate::optimize::{Optimizer, Sgd, Step};
@@ -27,67 +28,96 @@ fn network(seed: u64) -> Parameters<Cpu> {
     parameters
 }
 
-fn forward(parameters: &Parameters<Cpu>, x: Tensor<Cpu, 2>) -> Tensor<Cpu, 2> {
-    let weight = |name| parameters.matrix(name).unwrap();
-    let hidden = activation::relu(x.matmul(weight("up.weight").transpose()));
-    hidden.matmul(weight("down.weight").transpose()) + weight("down.bias")
+/// What a network computes whose products with matrices are `linear`.
+fn forward(
+    network: &Parameters<Cpu>,
+    x: Tensor<Cpu, 2>,
+    linear: impl Fn(&str, Tensor<Cpu, 2>) -> Tensor<Cpu, 2>,
+) -> Tensor<Cpu, 2> {
+    let hidden = activation::relu(linear("up.weight", x));
+    linear("down.weight", hidden) + network.matrix("down.bias").unwrap()
 }
 
-/// Inputs by number, and what the teacher makes of them.
-fn loss(teacher: &Parameters<Cpu>, student: &Parameters<Cpu>, batch: u64) -> Tensor<Cpu, 1> {
+/// With matrices of floats.
+fn with_floats(network: &Parameters<Cpu>, x: Tensor<Cpu, 2>) -> Tensor<Cpu, 2> {
+    forward(network, x, |name, x| {
+        x.matmul(network.matrix(name).unwrap().transpose())
+    })
+}
+
+/// How far a network is from the teacher on inputs by number.
+fn loss(batch: u64, network: impl Fn(Tensor<Cpu, 2>) -> Tensor<Cpu, 2>) -> Tensor<Cpu, 1> {
     let mut random = Random::new(1000 + batch);
     let x = (0..BATCH * INPUTS).map(|_| random.normal()).collect();
     let x = matrix(x, [BATCH, INPUTS], &Default::default());
-    let difference = forward(teacher, x.clone()).detach() - forward(student, x);
+    let difference = with_floats(&self::network(1), x.clone()).detach() - network(x);
     (difference.clone() * difference).mean()
 }
 
-fn gradients(teacher: &Parameters<Cpu>, student: &Parameters<Cpu>, batch: u64) -> Gradients<Cpu> {
-    student.gradients(&mut loss(teacher, student, batch).backward())
+/// A network whose matrices are integers.
+struct Student {
+    votes: SharedVotes,
+    /// The bias.
+    rest: Parameters<Cpu>,
 }
 
-/// The loss on batches that no run sees.
-fn held_out(teacher: &Parameters<Cpu>, student: &Parameters<Cpu>) -> f32 {
-    (0..8)
-        .map(|batch| scalar(loss(teacher, student, 1_000_000 + batch)))
-        .sum::<f32>()
-        / 8.0
-}
+impl Student {
+    fn new(mut votes: VoteTrainer, range: Range) -> Self {
+        let mut rest = network(2);
+        votes
+            .take(&mut rest, |name| name.ends_with(".weight").then_some(range))
+            .unwrap();
+        assert_eq!(rest.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["down.bias"]);
+        let votes = votes.into();
+        Self { votes, rest }
+    }
 
-fn range(range: Range) -> impl Fn(&str) -> Option<Range> {
-    move |name| name.ends_with(".weight").then_some(range)
+    fn loss(&self, batch: u64) -> Tensor<Cpu, 1> {
+        loss(batch, |x| {
+            forward(&self.rest, x, |name, x| self.votes.linear(name, x).unwrap())
+        })
+    }
+
+    /// Votes on the matrices, and returns the gradients of the rest.
+    fn micro_step(&self, batch: u64) -> Gradients<Cpu> {
+        let gradients = self.rest.gradients(&mut self.loss(batch).backward());
+        self.votes.lock().end_micro_step().unwrap();
+        gradients
+    }
+
+    /// The loss on batches that no run sees.
+    fn held_out(&self) -> f32 {
+        (0..8).map(|batch| scalar(self.loss(1_000_000 + batch))).sum::<f32>() / 8.0
+    }
 }
 
 /// Trains a student and returns its loss before and after.
 fn run(rule: Rule, integers: Range, micro_steps: u64) -> [f32; 2] {
-    let (teacher, mut student) = (network(1), network(2));
-    let mut votes = VoteTrainer::new(rule).unwrap();
-    votes.convert(&mut student, range(integers)).unwrap();
-    let before = held_out(&teacher, &student);
+    let mut student = Student::new(VoteTrainer::new(rule).unwrap(), integers);
+    let before = student.held_out();
     let mut sgd = Sgd::new(0.0);
     for step in 0..micro_steps {
-        let mut gradients = gradients(&teacher, &student, step);
-        votes.vote::<Cpu>(&mut gradients).unwrap();
+        let gradients = student.micro_step(step);
         assert_eq!(gradients.len(), 1, "the bias is left to the optimizer");
         for (name, gradient) in gradients {
             let step = Step { rate: 0.05, decay: 0.0 };
             let change = |value| sgd.update(&name, value, gradient, step);
-            student.update(&name, change).unwrap();
+            student.rest.update(&name, change).unwrap();
         }
+        let mut votes = student.votes.lock();
         if votes.is_due() {
-            let rate = if rule == Rule::as_stated(rule.every) {
-                1.0
-            } else {
+            let rate = if rule.decays {
                 0.02 + 0.98 * (1.0 - step as f32 / micro_steps as f32)
+            } else {
+                1.0
             };
-            votes.commit(rate, &mut student).unwrap();
+            votes.commit(rate).unwrap();
             for (name, matrix) in votes.matrices() {
                 matrix.check(name).unwrap();
-                assert_eq!(matrix.values(), crate::tensor::values(student.matrix(name).unwrap()));
             }
         }
     }
-    [before, held_out(&teacher, &student)]
+    [before, student.held_out()]
 }
 
 #[test]
@@ -120,50 +150,43 @@ fn improved_rules_learn_in_every_range() {
 #[test]
 fn votes_of_all_workers_are_those_of_one_process() {
     const WORKERS: usize = 4;
-    let teacher = network(1);
     for rule in [Rule::as_stated(3), Rule::improved(3, Range::Int4)] {
-        let begin = |rank, workers| {
-            let mut student = network(2);
-            let mut votes = VoteTrainer::new(rule).unwrap().shared(rank, workers);
-            votes.convert(&mut student, range(Range::Int4)).unwrap();
-            (student, votes)
-        };
         // One process, which takes the batches of all workers one after the other.
         let every = 3 * WORKERS as u32;
-        let mut alone = network(2);
-        let mut one = VoteTrainer::new(Rule { every, ..rule }).unwrap();
-        one.convert(&mut alone, range(Range::Int4)).unwrap();
-        let mut several: Vec<_> = (0..WORKERS as u32).map(|rank| begin(rank, WORKERS as u32)).collect();
+        let one = Student::new(VoteTrainer::new(Rule { every, ..rule }).unwrap(), Range::Int4);
+        let worker = |rank| {
+            let votes = VoteTrainer::new(rule).unwrap().shared(rank, WORKERS as u32);
+            Student::new(votes, Range::Int4)
+        };
+        let several: Vec<_> = (0..WORKERS as u32).map(worker).collect();
         for commit in 0..4 {
             for batch in 12 * commit..12 * (commit + 1) {
-                one.vote::<Cpu>(&mut gradients(&teacher, &alone, batch)).unwrap();
-                let (student, votes) = &mut several[batch as usize % WORKERS];
-                votes.vote::<Cpu>(&mut gradients(&teacher, student, batch)).unwrap();
+                one.micro_step(batch);
+                several[batch as usize % WORKERS].micro_step(batch);
             }
-            add_up(&mut several);
-            assert!(one.is_due() && several.iter().all(|(_, votes)| votes.is_due()));
-            one.commit(0.5, &mut alone).unwrap();
-            for (student, votes) in &mut several {
-                votes.commit(0.5, student).unwrap();
+            let mut all: Vec<_> = several.iter().map(|student| student.votes.lock()).collect();
+            add_up(&mut all);
+            let mut one = one.votes.lock();
+            assert!(one.is_due() && all.iter().all(|votes| votes.is_due()));
+            one.commit(0.5).unwrap();
+            for votes in &mut all {
+                votes.commit(0.5).unwrap();
             }
             for (name, matrix) in one.matrices() {
-                for (_, votes) in &several {
-                    assert_eq!(
-                        votes.get(name).unwrap().codes(),
-                        matrix.codes(),
-                        "{name} after commit {commit}"
-                    );
+                for votes in &all {
+                    let found = votes.get(name).unwrap().codes();
+                    assert_eq!(found, matrix.codes(), "{name} after commit {commit}");
                 }
-                assert_eq!(several[0].1.get(name).unwrap().votes(), matrix.votes());
+                assert_eq!(all[0].get(name).unwrap().votes(), matrix.votes());
             }
         }
     }
 }
 
 /// What an all-reduce does, seen from all processes at once.
-fn add_up(several: &mut [(Parameters<Cpu>, VoteTrainer)]) {
+fn add_up(several: &mut [MutexGuard<VoteTrainer>]) {
     let mut sums: Vec<Vec<i32>> = Vec::new();
-    for (_, votes) in several.iter_mut() {
+    for votes in several.iter_mut() {
         for (place, matrix) in votes.matrices.values_mut().enumerate() {
             let add = |votes: &mut [i32]| {
                 match sums.get_mut(place) {
@@ -175,7 +198,7 @@ fn add_up(several: &mut [(Parameters<Cpu>, VoteTrainer)]) {
             matrix.votes_mut().change(add).unwrap();
         }
     }
-    for (_, votes) in several {
+    for votes in several {
         for (matrix, sum) in votes.matrices.values_mut().zip(&sums) {
             let put = |votes: &mut [i32]| {
                 votes.copy_from_slice(sum);
@@ -188,36 +211,32 @@ fn add_up(several: &mut [(Parameters<Cpu>, VoteTrainer)]) {
 
 #[test]
 fn a_run_goes_on_bit_for_bit_from_what_was_saved() {
-    let teacher = network(1);
     let rule = Rule {
         scale_rate: 0.1,
-        ..Rule::improved(2, Range::Int8)
+        ..Rule::improved(4, Range::Int8)
     };
-    let mut student = network(2);
-    let mut votes = VoteTrainer::new(rule).unwrap();
-    votes.convert(&mut student, range(Range::Int8)).unwrap();
-    let steps = |votes: &mut VoteTrainer, student: &mut Parameters<Cpu>, steps: std::ops::Range<u64>| {
+    let student = || Student::new(VoteTrainer::new(rule).unwrap(), Range::Int8);
+    let steps = |student: &Student, steps: std::ops::Range<u64>| {
         for step in steps {
-            votes.vote::<Cpu>(&mut gradients(&teacher, student, step)).unwrap();
+            student.micro_step(step);
+            let mut votes = student.votes.lock();
             if votes.is_due() {
-                votes.commit(1.0, student).unwrap();
+                votes.commit(1.0).unwrap();
             }
         }
     };
-    steps(&mut votes, &mut student, 0..10);
-    let saved = votes.to_safetensors().unwrap();
-    let mut resumed = VoteTrainer::from_safetensors(&saved, 0, 1).unwrap();
-    assert_eq!(resumed, votes);
-    let mut other = network(2);
-    resumed.fill(&mut other).unwrap();
-    steps(&mut votes, &mut student, 10..20);
-    steps(&mut resumed, &mut other, 10..20);
-    assert_eq!(resumed, votes);
+    let first = student();
+    steps(&first, 0..10);
+    let saved = first.votes.lock().to_safetensors().unwrap();
+    let second = student();
+    *second.votes.lock() = VoteTrainer::from_safetensors(&saved, 0, 1).unwrap();
+    assert_eq!(*second.votes.lock(), *first.votes.lock());
+    steps(&first, 10..20);
+    steps(&second, 10..20);
+    assert_eq!(*second.votes.lock(), *first.votes.lock());
+    let before = VoteTrainer::from_safetensors(&saved, 0, 1).unwrap();
     let scales = |votes: &VoteTrainer| votes.get("up.weight").unwrap().learned_scales().to_vec();
-    assert_ne!(
-        scales(&votes),
-        scales(&VoteTrainer::from_safetensors(&saved, 0, 1).unwrap())
-    );
+    assert_ne!(scales(&first.votes.lock()), scales(&before));
     for length in [0, 7, 100, saved.len() - 1] {
         let error = VoteTrainer::from_safetensors(&saved[..length], 0, 1);
         assert!(matches!(error, Err(VoteError::State { .. })));
@@ -226,61 +245,51 @@ fn a_run_goes_on_bit_for_bit_from_what_was_saved() {
 
 #[test]
 fn a_gradient_that_is_not_finite_names_its_tensor() {
-    let mut student = network(2);
-    let mut votes = VoteTrainer::new(Rule::as_stated(1)).unwrap();
-    votes.convert(&mut student, range(Range::Int8)).unwrap();
-    let mut bad = gradients(&network(1), &student, 0);
-    let gradient = bad.remove("up.weight").unwrap();
-    bad.insert("up.weight".into(), gradient * f32::NAN);
-    match votes.vote::<Cpu>(&mut bad) {
-        Err(TrainError::Vote(VoteError::NotFinite { name, .. })) => assert_eq!(name, "up.weight"),
+    let student = Student::new(VoteTrainer::new(Rule::as_stated(1)).unwrap(), Range::Int8);
+    let before = student.votes.lock().clone();
+    student.loss(0).mul_scalar(f32::NAN).backward();
+    let mut votes = student.votes.lock();
+    match votes.end_micro_step() {
+        // The first on the way back.
+        Err(TrainError::Vote(VoteError::NotFinite { name, .. })) => assert_eq!(name, "down.weight"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(votes.commit_votes(1.5), Err(VoteError::Rule { .. })));
+    assert_eq!(*votes, before);
+    assert!(matches!(votes.commit(1.5), Err(VoteError::Rule { .. })));
 }
 
-/// What [`SharedVotes`] computes without floats that stay is what a model of floats computes.
+/// What is computed without floats that stay is what a model of floats computes, whose gradients vote.
 #[test]
 fn matrices_without_floats_vote_as_those_with_them() {
-    let teacher = network(1);
-    let rule = Rule::as_stated(2);
-    let (mut student, mut rest) = (network(2), network(2));
-    let mut votes = VoteTrainer::new(rule).unwrap();
-    votes.convert(&mut student, range(Range::Int8)).unwrap();
-    let mut shared = VoteTrainer::new(rule).unwrap();
-    shared.take(&mut rest, range(Range::Int8)).unwrap();
-    assert_eq!(rest.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["down.bias"]);
-    let shared = SharedVotes::from(shared);
-    for step in 0..4 {
-        let mut random = Random::new(step);
-        let x = (0..BATCH * INPUTS).map(|_| random.normal()).collect();
-        let x = matrix::<Cpu>(x, [BATCH, INPUTS], &Default::default());
-        let target = forward(&teacher, x.clone()).detach();
-
-        let y = forward(&student, x.clone());
-        let hidden = activation::relu(shared.linear::<Cpu>("up.weight", x.clone()).unwrap());
-        let z = shared.linear("down.weight", hidden).unwrap() + rest.matrix("down.bias").unwrap();
-        assert_eq!(crate::tensor::values(y.clone()), crate::tensor::values(z.clone()));
-
-        let loss = |y: Tensor<Cpu, 2>| {
-            let difference = y - target.clone();
-            (difference.clone() * difference).mean()
-        };
-        votes
-            .vote::<Cpu>(&mut student.gradients(&mut loss(y).backward()))
-            .unwrap();
-        let left = rest.gradients(&mut loss(z).backward());
-        assert_eq!(left.keys().collect::<Vec<_>>(), ["down.bias"]);
-        shared.lock().end_micro_step().unwrap();
-        assert_eq!(*shared.lock(), votes);
-        if votes.is_due() {
-            votes.commit(1.0, &mut student).unwrap();
-            let committed = shared.lock().commit_votes(1.0).unwrap();
-            assert!(committed.moved > 0);
+    for (rule, range) in [
+        (Rule::as_stated(2), Range::Int8),
+        (Rule::improved(2, Range::Int4), Range::Int4),
+    ] {
+        let student = Student::new(VoteTrainer::new(rule).unwrap(), range);
+        let mut votes = student.votes.lock().clone();
+        let mut floats = network(2);
+        for step in 0..6 {
+            for (name, integers) in votes.matrices() {
+                let value = matrix(integers.values(), integers.shape(), &Default::default());
+                floats.update(name, |_| value).unwrap();
+            }
+            let loss = loss(step, |x| with_floats(&floats, x));
+            assert_eq!(scalar(loss.clone()), scalar(student.loss(step)));
+            for (name, gradient) in floats.gradients(&mut loss.backward()) {
+                votes.vote_on(&name, gradient);
+            }
+            votes.end_micro_step().unwrap();
+            let rest = student.micro_step(step);
+            assert_eq!(rest.keys().collect::<Vec<_>>(), ["down.bias"]);
+            let mut shared = student.votes.lock();
+            assert_eq!(*shared, votes);
+            if votes.is_due() {
+                assert!(votes.commit(1.0).unwrap().moved > 0);
+                shared.commit(1.0).unwrap();
+            }
         }
+        let x = floats.matrix("down.bias").unwrap();
+        let missing = student.votes.linear("no.weight", x);
+        assert!(matches!(missing, Err(TrainError::MissingParameter { .. })));
     }
-    assert!(matches!(
-        shared.linear::<Cpu>("no.weight", rest.matrix("down.bias").unwrap()),
-        Err(TrainError::MissingParameter { .. })
-    ));
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use super::commit::Progress;
 use super::{Committed, IntegerMatrix, Range, Rule, VoteError};
+use crate::memory::{self, Class};
 use crate::parallel::Collective;
-use crate::tensor::{AutodiffBackend, Backend, Tensor, matrix};
-use crate::{Gradients, Parameters, Result};
+use crate::tensor::{AutodiffBackend, Backend, Tensor};
+use crate::{Parameters, Result};
 
 /// The matrices of a model that are integers, and their votes.
 ///
-/// A micro-step gives it the gradients ([`vote`](Self::vote)), which it takes those of its matrices from; the others are
-/// an optimizer's. After N of them ([`is_due`](Self::is_due)) votes are added up over processes ([`reduce`](Self::reduce))
-/// and committed ([`commit`](Self::commit)). Only after a commit have all processes the same to save.
+/// A micro-step gives it their gradients ([`vote_on`](Self::vote_on)), each when the backward pass of
+/// [`SharedVotes`](super::SharedVotes) has it, and is ended ([`end_micro_step`](Self::end_micro_step)). After N of them
+/// ([`is_due`](Self::is_due)) votes are added up over processes ([`reduce`](Self::reduce)) and committed
+/// ([`commit`](Self::commit)). Only after a commit have all processes the same to save.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoteTrainer {
     pub(super) rule: Rule,
@@ -21,6 +23,8 @@ pub struct VoteTrainer {
     pub(super) commits: u64,
     rank: u32,
     workers: u32,
+    /// Gradients that vote when the micro-step ends.
+    kept: BTreeMap<String, Vec<f32>>,
     /// The first gradient of a micro-step that could not be voted on.
     failure: Option<VoteError>,
 }
@@ -39,6 +43,7 @@ impl VoteTrainer {
             commits: 0,
             rank: 0,
             workers: 1,
+            kept: BTreeMap::new(),
             failure: None,
         })
     }
@@ -62,53 +67,40 @@ impl VoteTrainer {
         self.matrices.insert(name.into(), matrix);
     }
 
-    /// Turns the parameters for which there is a range into integers, whose values take their place.
+    /// Takes the parameters for which there is a range out, and turns them into integers.
     ///
     /// # Errors
-    /// [`VoteError::NotFinite`] for a parameter with such a number.
-    pub fn convert<B: AutodiffBackend>(
-        &mut self,
-        parameters: &mut Parameters<B>,
-        range: impl Fn(&str) -> Option<Range>,
-    ) -> Result<()> {
-        self.add(parameters, range)?;
-        self.fill(parameters)
-    }
-
-    /// Turns the parameters for which there is a range into integers, and takes them out: for
-    /// [`SharedVotes`](super::SharedVotes).
-    ///
-    /// # Errors
-    /// As [`convert`](Self::convert).
+    /// [`VoteError::NotFinite`] for a parameter with such a number: those before it are integers then.
     pub fn take<B: AutodiffBackend>(
         &mut self,
         parameters: &mut Parameters<B>,
         range: impl Fn(&str) -> Option<Range>,
     ) -> Result<()> {
-        for name in self.add(parameters, range)? {
+        let named = parameters
+            .iter()
+            .filter_map(|(name, _)| Some((name.to_owned(), range(name)?)));
+        for (name, range) in named.collect::<Vec<_>>() {
+            let value = parameters.matrix(&name)?.inner();
+            let (shape, width) = (value.dims(), self.rule.width(self.workers));
+            let matrix = with_values(value, |values| {
+                IntegerMatrix::from_values(&name, values, shape, range, width)
+            })?;
+            // One after the other, so that there is never all of them in both forms.
             parameters.remove(&name);
+            self.insert(name, matrix);
         }
         Ok(())
     }
 
-    /// Adds integers for parameters, and returns the names of those.
-    fn add<B: AutodiffBackend>(
-        &mut self,
-        parameters: &Parameters<B>,
-        range: impl Fn(&str) -> Option<Range>,
-    ) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for (name, parameter) in parameters.iter() {
-            let Some(range) = range(name) else { continue };
-            let value = parameter.value.clone().inner();
-            let (shape, width) = (value.dims(), self.rule.width(self.workers));
-            let matrix = with_values(value, |values| {
-                IntegerMatrix::from_values(name, values, shape, range, width)
-            })?;
-            self.insert(name, matrix);
-            names.push(name.to_owned());
-        }
-        Ok(names)
+    /// Keeps the gradient of one of its matrices, to which others may be added, until the micro-step ends and it votes.
+    pub(super) fn keep_gradient<B: Backend>(&mut self, name: &str, gradient: Tensor<B, 2>) {
+        with_values(gradient, |gradient| match self.kept.get_mut(name) {
+            Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value),
+            None => {
+                let gradient = memory::class(Class::Gradients, || gradient.to_vec());
+                self.kept.insert(name.to_owned(), gradient);
+            }
+        });
     }
 
     /// All matrices by name.
@@ -126,44 +118,17 @@ impl VoteTrainer {
         self.commits
     }
 
-    /// Puts what the integers stand for into the parameters, for the next forward pass.
-    ///
-    /// # Errors
-    /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter).
-    pub fn fill<B: AutodiffBackend>(&self, parameters: &mut Parameters<B>) -> Result<()> {
-        for (name, integers) in &self.matrices {
-            parameters.update(name, |old| {
-                let device = old.device();
-                matrix(integers.values(), integers.shape(), &device)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Takes the gradients of its matrices and adds them to the votes: a micro-step.
-    ///
-    /// # Errors
-    /// [`VoteError::NotFinite`]: the other matrices have been voted on then.
-    pub fn vote<B: AutodiffBackend>(&mut self, gradients: &mut Gradients<B>) -> Result<()> {
-        let names: Vec<String> = self.matrices.keys().cloned().collect();
-        for name in names {
-            if let Some(gradient) = gradients.remove(&name) {
-                self.vote_on(&name, gradient);
-            }
-        }
-        self.end_micro_step()
-    }
-
     /// Adds the gradient of one of its matrices to the votes; [`end_micro_step`](Self::end_micro_step) says if that failed.
     pub fn vote_on<B: Backend>(&mut self, name: &str, gradient: Tensor<B, 2>) {
+        with_values(gradient, |gradient| self.vote_with(name, gradient));
+    }
+
+    fn vote_with(&mut self, name: &str, gradient: &[f32]) {
         let Some(matrix) = self.matrices.get_mut(name) else {
             return;
         };
         let learns_scales = self.rule.scale_rate > 0.0;
-        let voted = with_values(gradient, |gradient| {
-            matrix.vote(name, gradient, self.rule.ballot, learns_scales)
-        });
-        if let Err(failure) = voted {
+        if let Err(failure) = matrix.vote(name, gradient, self.rule.ballot, learns_scales) {
             self.failure.get_or_insert(failure);
         }
     }
@@ -173,11 +138,31 @@ impl VoteTrainer {
     /// # Errors
     /// [`VoteError::NotFinite`] for the first gradient that was not finite.
     pub fn end_micro_step(&mut self) -> Result<()> {
+        for (name, gradient) in std::mem::take(&mut self.kept) {
+            self.vote_with(&name, &gradient);
+        }
         if let Some(failure) = self.failure.take() {
             return Err(failure.into());
         }
         self.micro_steps += 1;
         Ok(())
+    }
+
+    /// Numbers in all matrices.
+    pub fn weights(&self) -> usize {
+        let shapes = self.matrices.values().map(IntegerMatrix::shape);
+        shapes.map(|[rows, cols]| rows * cols).sum()
+    }
+
+    /// Whether these are matrices of the same names, shapes and ranges.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        let what = |votes: &Self| -> Vec<_> {
+            let matrices = votes.matrices.iter();
+            matrices
+                .map(|(name, matrix)| (name.clone(), matrix.shape(), matrix.range()))
+                .collect()
+        };
+        what(self) == what(other)
     }
 
     /// Whether nobody has voted since the last commit, so that all processes have the same.
@@ -207,22 +192,11 @@ impl VoteTrainer {
         Ok(())
     }
 
-    /// Commits the votes, and puts what the integers stand for then into the parameters. Of the weights that would move
-    /// `rate` do, which a schedule takes from 1 down.
+    /// Commits the votes. Of the weights that would move `rate` do, which a schedule takes from 1 down.
     ///
     /// # Errors
     /// [`VoteError::Rule`] if `rate` is not from 0 to 1; [`VoteError::OutOfRange`] in builds with debug assertions.
-    pub fn commit<B: AutodiffBackend>(&mut self, rate: f32, parameters: &mut Parameters<B>) -> Result<Committed> {
-        let committed = self.commit_votes(rate)?;
-        self.fill(parameters)?;
-        Ok(committed)
-    }
-
-    /// [`commit`](Self::commit) without the parameters.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn commit_votes(&mut self, rate: f32) -> Result<Committed, VoteError> {
+    pub fn commit(&mut self, rate: f32) -> Result<Committed, VoteError> {
         if !(0.0..=1.0).contains(&rate) {
             let (what, value) = ("the rate of a commit", rate.into());
             let allowed = "from 0 to 1";

@@ -5,14 +5,17 @@ mod engine;
 mod parallel;
 mod quantization;
 mod training;
+mod votes;
 
 use halfpi::gguf::ModelFile;
 use halfpi_trainer::Parameters;
 use halfpi_trainer::batch::Batch;
 use halfpi_trainer::model::{Plain, Transformer};
 use halfpi_trainer::optimize::{AdamW, Schedule};
+use halfpi_trainer::quantize::Scheme;
 use halfpi_trainer::tensor::{Cpu, matrix};
 use halfpi_trainer::train::Trainer;
+use halfpi_trainer::vote::{Range, SharedVotes, VoteTrainer, Voting};
 
 use halfpi::pack::synthetic::SyntheticModel;
 use halfpi::transformer::Architecture;
@@ -33,7 +36,11 @@ fn parameters(file: &ModelFile) -> Parameters<Cpu> {
 
 /// A trainer of a tiny random llama, for sequences of `length` tokens.
 fn trainer(length: usize, updates: u64) -> Trainer<Cpu> {
-    let mut model = SyntheticModel::tiny(Architecture::Llama);
+    trainer_of(SyntheticModel::tiny(Architecture::Llama), length, updates)
+}
+
+/// A trainer of one layer of a model.
+fn trainer_of(mut model: SyntheticModel, length: usize, updates: u64) -> Trainer<Cpu> {
     model.config.block_count = 1;
     let parameters = parameters(&model.to_model_file().unwrap());
     Trainer {
@@ -45,6 +52,18 @@ fn trainer(length: usize, updates: u64) -> Trainer<Cpu> {
         schedule: Schedule::cosine(updates, 3e-3, 0.1),
         clip: 1.0,
     }
+}
+
+/// The same with all matrices as integers that vote.
+fn voting(mut trainer: Trainer<Cpu>, votes: VoteTrainer, range: Range) -> Trainer<Cpu> {
+    let mut votes = votes;
+    let is_matrix = |name: &str| name.ends_with(".weight") && !name.ends_with("norm.weight");
+    let take = |name: &str| is_matrix(name).then_some(range);
+    votes.take(&mut trainer.parameters, take).unwrap();
+    let (votes, scheme) = (SharedVotes::from(votes), Scheme::floats());
+    trainer.votes = Some(votes.clone());
+    trainer.arrangement = Box::new(Voting { votes, scheme });
+    trainer
 }
 
 /// Sequences that count up, each from another token.

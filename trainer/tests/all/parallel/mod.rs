@@ -4,12 +4,13 @@
 mod processes;
 mod worker;
 
-use super::{counting, trainer};
+use super::{counting, trainer, voting};
+use halfpi_trainer::TrainError;
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::parallel::{Collective, Options, ParallelError, Single, Tcp, World, connect, spawn_local};
-use halfpi_trainer::tensor::{Cpu, matrix, values};
-use halfpi_trainer::vote::{IntegerMatrix, Range, Rule, VoteTrainer};
-use halfpi_trainer::{Random, TrainError};
+use halfpi_trainer::tensor::{Cpu, values};
+use halfpi_trainer::train::Trainer;
+use halfpi_trainer::vote::{Range, Rule, VoteTrainer};
 use processes::Processes;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -49,9 +50,40 @@ fn noise(rank: usize, i: usize) -> i32 {
 
 /// Trains on the shares of `ranks`, one after the other, of `size` in all; gives all losses and parameters.
 fn train(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<Vec<u8>, TrainError> {
-    let mut trainer = trainer(8, 10);
+    updates(&mut trainer(8, 10), 10, ranks, size, together)
+}
+
+/// The same by votes; gives the integers as well.
+fn vote(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<Vec<u8>, TrainError> {
+    let rule = Rule {
+        every: 3 * ranks.len() as u32,
+        ..Rule::improved(3, Range::Int4)
+    };
+    let votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
+    let mut trainer = voting(trainer(8, 15), votes, Range::Int4);
+    let codes = |trainer: &Trainer<Cpu>| -> Vec<u8> {
+        let votes = trainer.votes.as_ref().unwrap().lock();
+        let codes = votes.matrices().flat_map(|(_, matrix)| matrix.codes());
+        codes.map(|&code| code as u8).collect()
+    };
+    let before = codes(&trainer);
+    let mut result = updates(&mut trainer, 15, ranks, size, together)?;
+    let after = codes(&trainer);
+    assert_eq!(trainer.votes.as_ref().unwrap().lock().commits(), 5);
+    assert_ne!(before, after);
+    result.extend(after);
+    Ok(result)
+}
+
+fn updates(
+    trainer: &mut Trainer<Cpu>,
+    updates: usize,
+    ranks: &[usize],
+    size: usize,
+    together: &mut dyn Collective,
+) -> Result<Vec<u8>, TrainError> {
     let mut result = Vec::new();
-    for update in 0..10 {
+    for update in 0..updates {
         let first = |rank: usize| (update * size + rank) as i32;
         let batches: Vec<_> = ranks.iter().map(|&rank| counting(first(rank), 2, 8)).collect();
         let loss = trainer.update(&mut NextToken, &batches, together)?.loss;
@@ -65,35 +97,6 @@ fn train(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<
                 .flat_map(|value| value.to_le_bytes()),
         );
     }
-    Ok(result)
-}
-
-/// Votes with the gradients of `ranks`, of `size` in all; gives the integers after every commit.
-fn vote(ranks: &[usize], size: usize, together: &mut dyn Collective) -> Result<Vec<u8>, TrainError> {
-    let rule = Rule {
-        every: 3 * ranks.len() as u32,
-        ..Rule::improved(3, Range::Int4)
-    };
-    let (width, mut random) = (rule.width((size / ranks.len()) as u32), Random::new(1));
-    let integers = IntegerMatrix::random([8, 32], Range::Int4, 0.02, width, &mut random);
-    let mut votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
-    votes.insert("weight", integers.clone());
-    let mut result = Vec::new();
-    for step in 0..15 {
-        for &rank in ranks {
-            let gradient = (0..256).map(|i| noise(rank, 256 * step + i) as f32).collect();
-            votes.vote_on("weight", matrix::<Cpu>(gradient, [8, 32], &Default::default()));
-            votes.end_micro_step()?;
-        }
-        if votes.is_due() {
-            votes.reduce(together)?;
-            votes.commit_votes(0.5)?;
-            let codes = votes.get("weight").map(IntegerMatrix::codes).unwrap_or_default();
-            assert_ne!(codes, integers.codes());
-            result.extend(codes.iter().map(|&code| code as u8));
-        }
-    }
-    assert_eq!(result.len(), 5 * 256);
     Ok(result)
 }
 
