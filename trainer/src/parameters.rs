@@ -60,6 +60,13 @@ impl<B: AutodiffBackend> Parameters<B> {
         }
     }
 
+    /// The same values, of which nothing is trained: what is computed from them keeps nothing for a backward pass.
+    pub fn frozen(&self) -> Self {
+        let mut frozen = self.clone();
+        frozen.freeze(|_| true);
+        frozen
+    }
+
     /// The matrix with this name, `[rows, columns]`.
     ///
     /// # Errors

@@ -134,12 +134,15 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(())
     }
 
-    /// The mean negative log-likelihood of the targets, in nats, without learning from them.
+    /// The mean negative log-likelihood of the targets, in nats, without learning from them: nothing is kept for a backward
+    /// pass, which the tensor engine would not free before the next one.
     ///
     /// # Errors
     /// Whatever the forward pass says.
     pub fn evaluate(&self, batches: impl Iterator<Item = Result<Batch<B>>>) -> Result<f32> {
-        let weights = self.arrangement.weights(&self.parameters);
+        let parameters = self.parameters.frozen();
+        let weights = self.arrangement.weights(&parameters);
+        let _resting = self.votes.as_ref().map(SharedVotes::rest);
         let (mut loss, mut total) = (0f64, 0f64);
         for batch in batches {
             let batch = batch?;

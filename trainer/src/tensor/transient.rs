@@ -18,6 +18,9 @@ pub trait Transient<B: Backend>: Debug + Send + Sync {
     /// Its floats: called on the way forward and on the way back, which must see the same.
     fn value(&self, device: &B::Device) -> Tensor<B, 2>;
 
+    /// Whether it wants its gradient: asked on the way forward.
+    fn is_trained(&self) -> bool;
+
     /// Takes the gradient, which is nowhere else.
     fn take(&self, gradient: Tensor<B, 2>);
 }
@@ -39,6 +42,8 @@ struct LinearState<B: Backend> {
     x: NodeId,
     /// Whether something before `x` wants its gradient.
     is_tracked: bool,
+    /// Whether the matrix does.
+    is_trained: bool,
     matrix: Arc<dyn Transient<B>>,
 }
 
@@ -49,7 +54,12 @@ impl<B: Backend> Backward<B, 1> for Linear {
     type State = LinearState<B>;
 
     fn backward(self, ops: Ops<LinearState<B>, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let LinearState { x, is_tracked, matrix } = ops.state;
+        let LinearState {
+            x,
+            is_tracked,
+            is_trained,
+            matrix,
+        } = ops.state;
         let x: Tensor<B, 2> = tensor(checkpointer.retrieve_node_output(x));
         let gradient: Tensor<B, 2> = tensor(grads.consume::<B>(&ops.node));
         if let [Some(parent)] = ops.parents
@@ -58,7 +68,9 @@ impl<B: Backend> Backward<B, 1> for Linear {
             let before = gradient.clone().matmul(matrix.value(&x.device()));
             grads.register::<B>(parent.id, before.into_primitive().tensor());
         }
-        matrix.take(gradient.transpose().matmul(x));
+        if is_trained {
+            matrix.take(gradient.transpose().matmul(x));
+        }
     }
 }
 
@@ -88,7 +100,8 @@ impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
     fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
         let mut x = x.into_primitive().tensor();
         let is_tracked = !x.node.requirement.is_none();
-        if !is_tracked {
+        let is_trained = matrix.is_trained();
+        if is_trained && !is_tracked {
             // The matrix wants its gradient even where the input is a constant.
             let constant = Tensor::<Self, 2>::from_primitive(TensorPrimitive::Float(x));
             x = constant.require_grad().into_primitive().tensor();
@@ -101,6 +114,7 @@ impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
                 let state = LinearState {
                     x: prep.checkpoint(&x),
                     is_tracked,
+                    is_trained,
                     matrix,
                 };
                 prep.finish(state, y)
@@ -113,8 +127,8 @@ impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
     fn transient_rows(rows: Tensor<Self, 1, Int>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
         let rows = Tensor::<B, 1, Int>::from_primitive(rows.into_primitive());
         let device = rows.device();
-        // Operations have an input that wants a gradient: this is none's.
-        let input = Tensor::<Self, 2>::zeros([1, 1], &device).require_grad();
+        // Operations have a tensor before them, which wants a gradient or not: this is none's.
+        let input = Tensor::<Self, 2>::zeros([1, 1], &device).set_require_grad(matrix.is_trained());
         let input = input.into_primitive().tensor();
         let weights = matrix.value(&device);
         let shape = weights.dims();

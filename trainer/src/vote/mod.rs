@@ -30,6 +30,6 @@ pub use self::error::VoteError;
 pub use self::matrix::IntegerMatrix;
 pub use self::range::Range;
 pub use self::rule::{Ballot, Choice, Rule};
-pub use self::shared::{SharedVotes, Voting};
+pub use self::shared::{Resting, SharedVotes, Voting};
 pub use self::trainer::VoteTrainer;
 pub use self::votes::{VoteWidth, Votes};

@@ -32,6 +32,13 @@ impl SharedVotes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Passes as long as this is kept do not vote, and keep nothing for a backward pass.
+    #[must_use]
+    pub fn rest(&self) -> Resting<'_> {
+        self.lock().is_resting = true;
+        Resting(self)
+    }
+
     /// `x W^T` with the matrix called `name`, whose gradient votes. Where `x` is twice as wide as W it is complex, and W the
     /// real parts of a complex matrix followed by the imaginary ones: `W conj(x)`.
     ///
@@ -81,6 +88,16 @@ impl SharedVotes {
     }
 }
 
+/// Until it is dropped nobody votes: [`SharedVotes::rest`].
+#[derive(Debug)]
+pub struct Resting<'a>(&'a SharedVotes);
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_resting = false;
+    }
+}
+
 /// One matrix of a trainer.
 #[derive(Debug)]
 struct Voter {
@@ -95,6 +112,10 @@ impl<B: Backend> Transient<B> for Voter {
             // Taken away between two passes.
             None => matrix(Vec::new(), [0, 0], device),
         }
+    }
+
+    fn is_trained(&self) -> bool {
+        !self.votes.lock().is_resting
     }
 
     fn take(&self, gradient: Tensor<B, 2>) {

@@ -23,6 +23,8 @@ pub struct VoteTrainer {
     pub(super) commits: u64,
     rank: u32,
     workers: u32,
+    /// Whether gradients are not wanted now.
+    pub(super) is_resting: bool,
     /// Gradients that vote when the micro-step ends.
     kept: BTreeMap<String, Vec<f32>>,
     /// The first gradient of a micro-step that could not be voted on.
@@ -43,6 +45,7 @@ impl VoteTrainer {
             commits: 0,
             rank: 0,
             workers: 1,
+            is_resting: false,
             kept: BTreeMap::new(),
             failure: None,
         })
