@@ -1,17 +1,18 @@
 //! `halfpi pack`: packs the weights of a model into a file of our own formats.
 
 mod archive;
+mod calibration;
 pub mod page;
 
 use std::iter;
 use std::path::PathBuf;
 
-use halfpi::pack::{Calibration, Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
+use halfpi::pack::{Format, Keep, Options, PackReport, Scales, Source, TensorReport, pack};
 use serde::Serialize;
 
 use crate::engine::I2s;
 use crate::interrupt::Interrupt;
-use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, read_text, table};
+use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, table};
 use crate::progress;
 use archive::Archived;
 
@@ -53,8 +54,9 @@ pub struct Args {
     /// Another format for the tensors that PATTERN names, in which * stands for anything; the first that matches counts
     #[arg(long, short, value_name = "PATTERN=FORMAT")]
     keep: Vec<String>,
-    /// Round with error feedback, by what the layers make of this text: the kind the model will meet
-    #[arg(long, value_name = "TEXT")]
+    /// Round with error feedback, by what the layers make of this text: the kind the model will meet. JSON lines (.jsonl)
+    /// with a `text` or `messages`, which the model's chat template writes, or a plain text
+    #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
     /// Tokens of the text that are used, spread evenly over it
     #[arg(long, value_name = "N", requires = "calibrate", default_value_t = 16384,
@@ -116,12 +118,6 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(head) = &args.head {
         options.head = head.parse().map_err(halfpi::Error::from)?;
     }
-    if let Some(path) = &args.calibrate {
-        options.calibration = Some(Calibration {
-            text: read_text(path)?,
-            tokens: args.calibrate_tokens as usize,
-        });
-    }
     if let Some(threads) = args.threads {
         options.threads = threads.into();
     }
@@ -130,6 +126,10 @@ pub fn run(args: &Args) -> Outcome {
     }
     let source = Source::open(&args.model).map_err(|error| about(&args.model, error))?;
     let source = source.with_i2s_order(args.i2s_order.into());
+    if let Some(path) = &args.calibrate {
+        let tokens = args.calibrate_tokens as usize;
+        options.calibration = Some(calibration::read(path, &source, tokens)?);
+    }
     let interrupt = Interrupt::noted()?;
 
     let bar = progress::bar(0, "weights");
