@@ -15,6 +15,9 @@ pub enum TrainError {
     /// The model could not be written as asked, or codes not be read.
     #[error(transparent)]
     Output(#[from] crate::output::OutputError),
+    /// A teacher's predictions in files.
+    #[error(transparent)]
+    Cache(#[from] crate::distill::CacheError),
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

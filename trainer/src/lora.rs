@@ -51,14 +51,20 @@ impl Lora {
         }
     }
 
+    /// What the adapter of a matrix adds to it, if it has one: `scale * B A`.
+    pub fn change<B: AutodiffBackend>(&self, parameters: &Parameters<B>, name: &str) -> Option<Tensor<B, 2>> {
+        let [a, b] = adapter(parameters, name)?;
+        Some(b.matmul(a) * self.scale())
+    }
+
     /// The matrix called `name` with its adapter added: `W + scale * B A`.
     ///
     /// # Errors
     /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter) if there is no such matrix.
     pub fn merged<B: AutodiffBackend>(&self, parameters: &Parameters<B>, name: &str) -> Result<Tensor<B, 2>> {
         let weights = parameters.matrix(name)?;
-        Ok(match adapter(parameters, name) {
-            Some([a, b]) => weights + b.matmul(a) * self.scale(),
+        Ok(match self.change(parameters, name) {
+            Some(change) => weights + change,
             None => weights,
         })
     }

@@ -5,6 +5,7 @@ use crate::batch::Batch;
 use crate::loss;
 use crate::model::{Transformer, Weights};
 use crate::tensor::{AutodiffBackend, Tensor};
+use crate::{Gradients, Parameters};
 
 /// A loss of a batch.
 pub trait Objective<B: AutodiffBackend> {
@@ -14,6 +15,15 @@ pub trait Objective<B: AutodiffBackend> {
     /// # Errors
     /// Whatever the forward pass says.
     fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>>;
+
+    /// Adds what does not depend on a batch to the gradients of an update, after so many others: once, when those of all
+    /// batches and processes are summed.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being computed.
+    fn regularize(&mut self, _parameters: &Parameters<B>, _updates: u64, _gradients: &mut Gradients<B>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The negative log-likelihood of the next token, in nats: pre-training and fine-tuning.

@@ -7,7 +7,9 @@ mod transient;
 pub use self::transient::{Transient, TransientBackend};
 use burn_autodiff::checkpoint::strategy::BalancedCheckpointing;
 pub use burn_tensor::backend::{AutodiffBackend, Backend};
-pub use burn_tensor::{Bool, Distribution, ElementConversion, FloatDType, Int, Shape, Tensor, TensorData, activation};
+pub use burn_tensor::{
+    Bool, Distribution, ElementConversion, FloatDType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, activation,
+};
 
 /// Training on the processor.
 pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;

@@ -87,6 +87,7 @@ impl<B: AutodiffBackend> Trainer<B> {
         let numbers: usize = gradients.values().map(|gradient| gradient.shape().num_elements()).sum();
         let _gradients = memory::claim(Class::Gradients, numbers * size_of::<f32>());
         sum_gradients::<B>(&mut gradients, together)?;
+        objective.regularize(&self.parameters, self.updates(), &mut gradients)?;
 
         let step = self.schedule.step(self.updates());
         let gradient_norm = global_norm::<B>(&gradients);

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
+use halfpi::pack::Format;
 use halfpi_trainer::data::{
     EncodeOptions, LongDocuments, OnBadLine, Packing, SourceOptions, Sources, TokenizerOptions, TrainOn,
     TrainedTokenizer,
@@ -13,10 +15,13 @@ use halfpi_trainer::distill::Mixture;
 use halfpi_trainer::lora::Lora;
 use halfpi_trainer::optimize::Schedule;
 use halfpi_trainer::quantize::Scheme;
-use halfpi_trainer::run::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
+use halfpi_trainer::run::{CacheOptions, OptimizerKind, RunOptions, Shape, Start, TeacherOptions, TeacherSource};
 use halfpi_trainer::vote::{Choice, Range, Rule};
 
 use crate::output::Outcome;
+
+/// Merged models keep their formats.
+const AS_IT_IS: &str = "same";
 
 /// Train a model on text and pack it
 ///
@@ -25,9 +30,10 @@ use crate::output::Outcome;
 /// model.gguf, packed in the formats it was trained in, the run's report as index.html and run.json, and a checkpoint from
 /// which --resume goes on.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[command(group = ArgGroup::new("taught").multiple(true), after_help = "Examples:
   halfpi train chats.jsonl --shape micro --method 'ternary, head=q6' --updates 2000 -o run/
   halfpi train chats.jsonl --from model.gguf --teacher model.gguf --method phase-t2 --rate 1e-4 -o distilled/
+  halfpi train chats.jsonl --from model.gguf --teacher model.gguf --cache-teacher predictions/ --method ternary -o run/
   halfpi train chats.jsonl --from packed.gguf --lora 8 --train-on assistant -o adapter/
   torchrun --nproc-per-node 4 --no-python halfpi train chats.jsonl --from model.gguf --device cuda -o run/
 
@@ -116,13 +122,26 @@ pub struct Args {
     #[arg(long, value_name = "NORM", default_value_t = 1.0)]
     clip: f32,
     /// Learn from this model's predictions: a GGUF or a Hugging Face directory with the same tokens
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", group = "taught")]
     teacher: Option<PathBuf>,
+    /// Learn from predictions that a teacher left in this directory, without the teacher in memory; with --teacher those
+    /// that are missing are made first
+    #[arg(long, value_name = "DIR", group = "taught")]
+    cache_teacher: Option<PathBuf>,
+    /// Predictions that are kept of each position: those of the likeliest tokens, and one for all others
+    #[arg(long, value_name = "K", default_value_t = 64, requires = "cache_teacher")]
+    cache_top: usize,
+    /// The most bytes of a file of predictions
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, requires = "cache_teacher")]
+    cache_piece: u64,
+    /// Only let the teacher predict, and train another time
+    #[arg(long, requires = "cache_teacher", requires = "teacher")]
+    pub cache_only: bool,
     /// The temperature at which predictions are compared
-    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "teacher")]
+    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "taught")]
     temperature: f32,
     /// How much the text itself counts beside the teacher
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "taught")]
     text_weight: f32,
     /// How much the last layer's attention relations count (MiniLMv2)
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
@@ -130,12 +149,20 @@ pub struct Args {
     /// How much the last layer's output counts
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, requires = "teacher")]
     hidden_weight: f32,
+    /// Pull weights towards the levels that they are rounded to, growing to this strength at the end: their squared distance
+    /// as a part of their squares (try 1)
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    regularize: f32,
     /// Train adapters of this rank and nothing else
     #[arg(long, value_name = "RANK")]
     lora: Option<usize>,
     /// What adapters add is multiplied with this by their rank [default: twice the rank]
     #[arg(long, value_name = "ALPHA", requires = "lora")]
     alpha: Option<f32>,
+    /// Write DIR/model.gguf too: the model with the adapters added, packed in the formats that it has, or all in FORMAT
+    #[arg(long, value_name = "FORMAT", requires = "lora", num_args = 0..=1, require_equals = true,
+          default_missing_value = AS_IT_IS, value_parser = Self::merge_formats())]
+    merge: Option<String>,
     /// Which tokens of conversations count
     #[arg(long, value_enum, default_value_t = Counted::Everything)]
     train_on: Counted,
@@ -157,11 +184,12 @@ pub struct Args {
     /// Chooses first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Write DIR/hub too: the packed weights as floats of 16 bits, as the Hugging Face hub has models
-    #[arg(long, conflicts_with = "lora")]
+    /// Write DIR/hub too, as the Hugging Face hub has models: the packed weights as floats of 16 bits, and merged ones as
+    /// floats of 32, in which nothing is lost
+    #[arg(long)]
     pub hub: bool,
     /// Write DIR/codes.safetensors too: the packed weights as int8 codes and scales
-    #[arg(long, conflicts_with = "lora")]
+    #[arg(long)]
     pub codes: bool,
     /// Stop after so many minutes, with a checkpoint from which --resume goes on
     #[arg(long, value_name = "N")]
@@ -216,6 +244,9 @@ enum BadLines {
 impl Args {
     /// The run.
     pub fn options(&self) -> Outcome<RunOptions> {
+        if self.lora.is_some() && self.merge.is_none() && (self.hub || self.codes) {
+            return Err("adapters are no model: add --merge to write one with --hub or --codes".into());
+        }
         let start = match (&self.from, &self.shape) {
             (Some(model), _) => Start::Model(model.clone()),
             (None, Some(shape)) => Start::New {
@@ -267,7 +298,8 @@ impl Args {
             accumulate: self.accumulate,
             clip: (self.clip > 0.0).then_some(self.clip),
             seed: self.seed,
-            teacher: self.teacher.clone().map(|model| TeacherOptions { model, mixture }),
+            teacher: self.teacher().map(|source| TeacherOptions { source, mixture }),
+            dampening: self.regularize,
             lora: self.lora.map(|rank| Lora {
                 rank,
                 alpha: self.alpha.unwrap_or(2.0 * rank as f32),
@@ -275,6 +307,22 @@ impl Args {
             evaluate_every: self.evaluate_every,
             held_out_batches: self.held_out_batches,
             checkpoint_every: self.checkpoint_every,
+        })
+    }
+
+    /// What the student learns from.
+    fn teacher(&self) -> Option<TeacherSource> {
+        let cache = self.cache_teacher.clone().map(TeacherSource::Cache);
+        cache.or_else(|| self.teacher.clone().map(TeacherSource::Model))
+    }
+
+    /// What a teacher is to leave before the student learns from it.
+    pub fn cache(&self) -> Option<CacheOptions> {
+        Some(CacheOptions {
+            model: self.teacher.clone()?,
+            directory: self.cache_teacher.clone()?,
+            top: self.cache_top,
+            piece_bytes: self.cache_piece,
         })
     }
 
@@ -305,6 +353,26 @@ impl Args {
             feedback: self.vote_feedback.unwrap_or(rule.feedback),
             ..rule
         })
+    }
+
+    /// What merged models may be packed in.
+    fn merge_formats() -> Vec<&'static str> {
+        [AS_IT_IS].into_iter().chain(Format::names()).collect()
+    }
+
+    /// Whether adapters are merged, and into which format if not those that the model has.
+    pub fn merge(&self) -> Outcome<Option<Option<Format>>> {
+        Ok(match self.merge.as_deref() {
+            None => None,
+            Some(AS_IT_IS) => Some(None),
+            Some(format) => Some(Some(format.parse().map_err(halfpi::Error::from)?)),
+        })
+    }
+
+    /// Whether the time that was given is over.
+    pub fn is_late(&self, begun: Instant) -> bool {
+        self.minutes
+            .is_some_and(|minutes| begun.elapsed().as_secs_f64() >= 60.0 * minutes)
     }
 
     /// The directory of the hub that the model came from, if it did.

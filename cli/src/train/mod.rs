@@ -5,15 +5,15 @@ mod page;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use halfpi_kernels::format::Float;
 use halfpi_trainer::TrainError;
 use halfpi_trainer::output::{write_codes, write_hub};
 use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
-use halfpi_trainer::run::{CHECKPOINT, Progress, RunOptions, RunReport, run};
-use halfpi_trainer::tensor::{Cpu, CpuRecompute, TransientBackend};
+use halfpi_trainer::run::{CHECKPOINT, CacheOptions, Progress, RunOptions, RunReport, Trained, cache_teacher, run};
+use halfpi_trainer::tensor::{AutodiffBackend, Cpu, CpuRecompute, TransientBackend};
 
 pub use self::args::Args;
 use self::args::Device;
@@ -67,6 +67,12 @@ fn train_on<B: TransientBackend>(
 ) -> Outcome {
     let interrupt = Interrupt::noted()?;
     let is_first = together.rank() == 0;
+    if let Some(cache) = args.cache() {
+        let is_complete = let_predict::<B>(args, options, &cache, device, together, &interrupt)?;
+        if !is_complete || args.cache_only {
+            return Ok(());
+        }
+    }
     let bar = progress::bar(options.schedule.updates, "updates");
     if !is_first {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
@@ -94,9 +100,7 @@ fn train_on<B: TransientBackend>(
             Progress::Checkpoint { .. } => {}
         }
         // Rank 0 speaks for all.
-        is_late = args
-            .minutes
-            .is_some_and(|minutes| begun.elapsed().as_secs_f64() >= 60.0 * minutes);
+        is_late = args.is_late(begun);
         match interrupt.go_on() {
             ControlFlow::Continue(()) if !is_late => ControlFlow::Continue(()),
             _ if is_first => ControlFlow::Break(()),
@@ -120,22 +124,7 @@ fn train_on<B: TransientBackend>(
     if !is_first {
         return Ok(());
     }
-    let model = if options.lora.is_some() {
-        let adapter = args.output.join("adapter.gguf");
-        trained.write_adapter(&adapter)?;
-        adapter
-    } else {
-        let model = args.output.join("model.gguf");
-        trained.write_model(&model)?;
-        if args.codes {
-            write_codes(&model, &args.output.join("codes.safetensors"))?;
-        }
-        if args.hub {
-            let (hub, blueprint) = (args.output.join("hub"), &trained.blueprint);
-            write_hub(&trained, blueprint, Float::F16, args.original(), &hub)?;
-        }
-        model
-    };
+    let model = write(args, &trained)?;
     let report = serde_json::to_vec_pretty(&trained.report)?;
     let page = page::page(&trained.report, fs::metadata(&model)?.len())?;
     for (name, contents) in [("run.json", report), ("index.html", page.into_bytes())] {
@@ -146,6 +135,88 @@ fn train_on<B: TransientBackend>(
         return print_json(&trained.report);
     }
     print(&text(&trained.report, &model)?)
+}
+
+/// Writes what was trained, and returns the file that runs it.
+fn write<B: AutodiffBackend>(args: &Args, trained: &Trained<B>) -> Outcome<PathBuf> {
+    let (model, hub) = (args.output.join("model.gguf"), args.output.join("hub"));
+    let blueprint = &trained.blueprint;
+    if trained.report.options.lora.is_some() {
+        let adapter = args.output.join("adapter.gguf");
+        trained.write_adapter(&adapter)?;
+        let Some(format) = args.merge()? else {
+            return Ok(adapter);
+        };
+        // First what loses nothing, because the rest may be refused.
+        if args.hub {
+            write_hub(&trained.merged()?, blueprint, Float::F32, args.original(), &hub)?;
+        }
+        let merged = trained.write_merged(format, &model).map_err(|error| {
+            let adapter = adapter.display();
+            format!("{adapter} is written, but could not be merged: {error}; --merge=q8 loses little")
+        })?;
+        let packed = &merged.packed;
+        let noise = packed.sqnr_db.map_or("exact".into(), |sqnr| format!("{sqnr:.2} dB"));
+        eprintln!(
+            "merged: signal to noise {noise}, NMSE {:.2e}, {:.0}% of what the adapter changes",
+            packed.nmse,
+            100.0 * merged.kept
+        );
+        let path = args.output.join("merge.json");
+        let report = serde_json::to_vec_pretty(&merged)?;
+        fs::write(&path, report).map_err(|error| format!("{}: {error}", path.display()))?;
+    } else {
+        trained.write_model(&model)?;
+        if args.hub {
+            write_hub(trained, blueprint, Float::F16, args.original(), &hub)?;
+        }
+    }
+    if args.codes {
+        write_codes(&model, &args.output.join("codes.safetensors"))?;
+    }
+    Ok(model)
+}
+
+/// Makes the predictions that are missing. `false` if the time was over before.
+fn let_predict<B: AutodiffBackend>(
+    args: &Args,
+    options: &RunOptions,
+    cache: &CacheOptions,
+    device: &B::Device,
+    together: &mut dyn Collective,
+    interrupt: &Interrupt,
+) -> Outcome<bool> {
+    let (begun, mut is_late) = (Instant::now(), false);
+    let is_first = together.rank() == 0;
+    let bar = progress::bar(0, "sequences predicted");
+    if !is_first {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let result = cache_teacher::<B>(options, cache, device, together, &mut |progress| {
+        bar.set_length(progress.of);
+        bar.set_position(progress.done);
+        is_late = args.is_late(begun);
+        match interrupt.go_on() {
+            ControlFlow::Continue(()) if !is_late => ControlFlow::Continue(()),
+            // Rank 0 speaks for all.
+            _ if is_first => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    bar.finish_and_clear();
+    match result {
+        Err(TrainError::Cancelled) => {
+            let directory = cache.directory.display();
+            let message =
+                format!("stopped; what the teacher predicted is in {directory}, and the same command goes on");
+            if !is_late {
+                return Err(message.into());
+            }
+            eprintln!("{message}");
+            Ok(false)
+        }
+        result => Ok(result.map(|()| true)?),
+    }
 }
 
 /// What came of the run, in a few lines.

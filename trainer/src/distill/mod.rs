@@ -1,9 +1,13 @@
 //! Knowledge distillation: the student learns what a teacher thinks of every next token (Hinton et al. 2015,
 //! arXiv:1503.02531), and if wanted what it makes of the text inside (BitDistill, arXiv:2510.13998, section 3.3).
 
+mod cache;
+mod cached;
 mod relation;
 mod teacher;
 
+pub use self::cache::{Cache, CacheError, CacheWriter, Origin, Predictions};
+pub use self::cached::{CachedDistillation, Top, top_divergence};
 pub use self::relation::Relation;
 use self::relation::Seen;
 pub use self::teacher::Teacher;

@@ -45,6 +45,16 @@ pub enum OutputError {
         /// Bytes that were given.
         found: usize,
     },
+    /// Rounding takes back what adapters change.
+    #[error(
+        "rounded to its formats, the merged model has {:.0}% of what the adapter changes: merge it into finer ones, or ship \
+         the adapter beside its model",
+        100.0 * kept
+    )]
+    Vanished {
+        /// How much is left, where 1 is all of it.
+        kept: f64,
+    },
     /// A packed file with a tensor that is not codes and scales.
     #[error("{name:?} is stored as {ty}, which is no codes and scales: pack the model into one of halfpi's formats")]
     NotCodes {

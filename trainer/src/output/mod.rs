@@ -17,6 +17,7 @@ pub use codes::{CodesFile, write_codes};
 pub use error::OutputError;
 pub use hub::write_hub;
 pub use packed::pack;
+pub(crate) use packed::{Temporary, repack};
 
 use halfpi::pack::{Source, TensorShape};
 

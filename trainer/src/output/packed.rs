@@ -30,10 +30,44 @@ pub fn pack<W: Weights + ?Sized>(
     path: &Path,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<PackReport> {
-    let floats = Temporary::beside(path);
+    let must_be_exact = true;
+    write(
+        weights,
+        blueprint,
+        &Options {
+            must_be_exact,
+            ..options(keep)
+        },
+        path,
+        progress,
+    )
+}
+
+/// As [`pack`], of weights that their formats cannot say exactly: they are rounded.
+///
+/// # Errors
+/// As [`halfpi::pack::pack`], which refuses what no right scale would lose.
+pub(crate) fn repack<W: Weights + ?Sized>(
+    weights: &W,
+    blueprint: &Blueprint,
+    keep: &[Keep],
+    path: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<PackReport> {
+    write(weights, blueprint, &options(keep), path, progress)
+}
+
+fn write<W: Weights + ?Sized>(
+    weights: &W,
+    blueprint: &Blueprint,
+    options: &Options,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<PackReport> {
+    let floats = Temporary::beside(path, "f32");
     blueprint.write(&floats.0, Float::F32, &weights.shapes()?, |tensor| weights.read(tensor))?;
     let source = Source::open(&floats.0)?;
-    Ok(halfpi::pack::pack(&source, &options(keep), path, progress)?)
+    Ok(halfpi::pack::pack(&source, options, path, progress)?)
 }
 
 fn options(keep: &[Keep]) -> Options {
@@ -43,21 +77,26 @@ fn options(keep: &[Keep]) -> Options {
     };
     Options {
         keep: keep.iter().cloned().chain([others]).collect(),
-        must_be_exact: true,
         // The file is named after its first format; no matrix has it because of that.
         ..Options::new(keep.first().map_or(Format::F32, |keep| keep.format))
     }
 }
 
 /// A file that goes away.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
-    fn beside(path: &Path) -> Self {
+    /// One that has a name of its own, with this end.
+    pub(crate) fn beside(path: &Path, end: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}-{}.f32", process::id(), COUNT.fetch_add(1, Relaxed)));
+        name.push(format!(".{}-{}.{end}", process::id(), COUNT.fetch_add(1, Relaxed)));
         Self(path.with_file_name(name))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -1,5 +1,7 @@
 //! A run: from a checkpoint or from nothing to a packed model, in steps that can be taken up again.
 
+mod cache;
+mod merge;
 mod options;
 mod report;
 mod start;
@@ -10,7 +12,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions};
+pub use self::cache::{CacheOptions, CacheProgress, cache_teacher};
+pub use self::merge::{MergeReport, Merged};
+pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions, TeacherSource};
 use self::report::Counter;
 pub use self::report::{Levels, Memory, Point, RunReport};
 use self::start::{Beginning, begin, dims, teacher};
@@ -18,15 +22,15 @@ pub use self::trained::Trained;
 use self::trained::effective;
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, State};
-use crate::data::{self, Corpus, Language, Part, Sources, Stream, StreamOptions};
-use crate::distill::Distillation;
+use crate::data::{self, Corpus, Part, Stream, StreamOptions};
+use crate::distill::{CachedDistillation, Distillation};
 use crate::lora::Adapted;
 use crate::memory::{self, Claim, Class};
 use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
-use crate::quantize::{Scheme, convert, match_deviation};
+use crate::quantize::{Dampened, Scheme, convert, match_deviation};
 use crate::tensor::{AutodiffBackend, TransientBackend};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, SharedVotes, VoteTrainer, Voting};
@@ -155,34 +159,35 @@ impl<'a, B: TransientBackend> Run<'a, B> {
                 base: arrangement,
             });
         }
-        let objective: Box<dyn Objective<B>> = match &options.teacher {
+        let mut objective: Box<dyn Objective<B>> = match &options.teacher {
             None => Box::new(NextToken),
             Some(options_of) => {
-                let teacher = teacher::<B>(&options_of.model, options.length, device)?;
-                if teacher.config().vocab_size != config.vocab_size {
-                    let tokens = [teacher.config().vocab_size, config.vocab_size];
-                    let reason = format!(
-                        "its predictions are of {} tokens, the student's of {}",
-                        tokens[0], tokens[1]
-                    );
-                    return Err(TrainError::Option {
-                        option: "teacher",
-                        reason,
-                    });
+                let mixture = options_of.mixture;
+                match &options_of.source {
+                    TeacherSource::Model(path) => {
+                        let teacher = teacher::<B>(path, options.length, config.vocab_size, device)?;
+                        Box::new(Distillation::new(teacher, mixture))
+                    }
+                    TeacherSource::Cache(directory) => {
+                        let cache = cache::open(directory, options, &blueprint)?;
+                        Box::new(CachedDistillation::new(cache, mixture.logits, mixture.text))
+                    }
                 }
-                Box::new(Distillation::new(teacher, options_of.mixture))
             }
         };
+        if options.dampening > 0.0 {
+            objective = Box::new(Dampened {
+                objective,
+                scheme: scheme.clone(),
+                weight: options.dampening,
+                updates: options.schedule.updates,
+            });
+        }
         let optimizer: Box<dyn Optimizer<B::InnerBackend>> = match options.optimizer {
             OptimizerKind::AdamW => Box::new(AdamW::default()),
             OptimizerKind::Sgd { momentum } => Box::new(Sgd::new(momentum)),
         };
-        let language = Language {
-            tokenizer: blueprint.tokenizer()?,
-            template: blueprint.template()?,
-        };
-        let sources = Sources::open(&options.data, options.sources.clone())?;
-        let corpus = Corpus::new(sources, language, config.vocab_size, options.encode.clone())?;
+        let corpus = options.corpus(&blueprint)?;
         let stream = corpus.stream(Part::Training, options.stream(together))?;
         let trainer = Trainer {
             model: Transformer::new(&config, options.length, &rope_factors, device),
@@ -209,6 +214,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             claims: Vec::new(),
         };
         run.resume(together)?;
+        run.look_ahead(together)?;
         Ok(run)
     }
 
@@ -240,6 +246,16 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         self.stream.resume(&position)?;
         self.report.resume(history, &checkpoint.state);
         Ok(())
+    }
+
+    /// Finds out now whether predictions are missing, and not after hours.
+    fn look_ahead(&self, together: &dyn Collective) -> Result<()> {
+        let Some(TeacherSource::Cache(directory)) = self.options.teacher.as_ref().map(|teacher| &teacher.source) else {
+            return Ok(());
+        };
+        let mut stream = self.corpus.stream(Part::Training, self.options.stream(together))?;
+        stream.resume(&self.stream.position())?;
+        cache::check(directory, self.options, stream, self.trainer.updates())
     }
 
     fn go(

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use halfpi::pack::Blueprint;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{EncodeOptions, LongDocuments, Packing, SourceOptions, StreamOptions};
+use crate::data::{Corpus, EncodeOptions, Language, LongDocuments, Packing, SourceOptions, Sources, StreamOptions};
 use crate::distill::Mixture;
 use crate::lora::Lora;
 use crate::optimize::Schedule;
@@ -51,6 +52,11 @@ pub struct RunOptions {
     pub seed: u64,
     /// A teacher, and what is learnt from it.
     pub teacher: Option<TeacherOptions>,
+    /// How much the distance of weights from their levels counts at the end of the run ([`Dampened`]); 0 is off.
+    ///
+    /// [`Dampened`]: crate::quantize::Dampened
+    #[serde(default)]
+    pub dampening: f32,
     /// Trains adapters, and nothing else.
     pub lora: Option<Lora>,
     /// Updates between two looks at held-out text.
@@ -101,10 +107,20 @@ pub struct Shape {
 /// A teacher, and what is learnt from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TeacherOptions {
-    /// A GGUF of any type, or a Hugging Face directory, with the same tokens.
-    pub model: PathBuf,
+    /// Where it is.
+    pub source: TeacherSource,
     /// How much each part of the loss counts.
     pub mixture: Mixture,
+}
+
+/// Where a teacher is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherSource {
+    /// In a GGUF of any type, or a Hugging Face directory, with the same tokens: it runs beside the student.
+    Model(PathBuf),
+    /// In predictions that it left, in this directory: [`cache_teacher`](super::cache_teacher).
+    Cache(PathBuf),
 }
 
 /// What changes the weights.
@@ -153,8 +169,39 @@ impl RunOptions {
                 reason,
             });
         }
+        if !(self.dampening.is_finite() && self.dampening >= 0.0) {
+            return Err(TrainError::Option {
+                option: "regularize",
+                reason: "has to be finite and not negative".into(),
+            });
+        }
+        if self.dampening > 0.0 && (self.lora.is_some() || self.scheme == Scheme::floats()) {
+            return Err(TrainError::Option {
+                option: "regularize",
+                reason: "no weight that is trained is rounded: name a method, and train more than adapters".into(),
+            });
+        }
         if let Some(rule) = &self.vote {
             rule.check()?;
+        }
+        if let Some(teacher) = &self.teacher
+            && !(teacher.mixture.temperature.is_finite() && teacher.mixture.temperature > 0.0)
+        {
+            return Err(TrainError::Option {
+                option: "temperature",
+                reason: "has to be finite and more than 0".into(),
+            });
+        }
+        if let Some(TeacherOptions {
+            source: TeacherSource::Cache(_),
+            mixture,
+        }) = &self.teacher
+            && (mixture.relations, mixture.hidden) != (0.0, 0.0)
+        {
+            return Err(TrainError::Option {
+                option: "teacher",
+                reason: "a cache has predictions, not what the teacher makes of the text inside".into(),
+            });
         }
         if self.lora.is_some_and(|lora| lora.rank == 0) {
             return Err(TrainError::Option {
@@ -163,6 +210,18 @@ impl RunOptions {
             });
         }
         Ok(())
+    }
+
+    /// The data, as the model of `blueprint` reads it.
+    pub(super) fn corpus(&self, blueprint: &Blueprint) -> Result<Corpus> {
+        let sources = Sources::open(&self.data, self.sources.clone())?;
+        let rows = blueprint.config().vocab_size;
+        Ok(Corpus::new(
+            sources,
+            Language::of(blueprint)?,
+            rows,
+            self.encode.clone(),
+        )?)
     }
 
     /// How training data is read by this process.

@@ -50,6 +50,14 @@ impl<B: AutodiffBackend> Beginning<B> {
     }
 }
 
+/// Tokenizer, template and shape of the model, without its weights.
+pub(super) fn blueprint(start: &Start) -> Result<Blueprint> {
+    Ok(match start {
+        Start::Model(path) => Blueprint::of(&Source::open(path)?)?,
+        Start::New { shape, tokenizer } => Blueprint::new(&shape.config(tokenizer)?, tokenizer)?,
+    })
+}
+
 /// Reads or makes the model.
 pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::Device) -> Result<Beginning<B>> {
     match start {
@@ -95,14 +103,25 @@ pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::De
     }
 }
 
-/// Reads a teacher, for sequences of `length` tokens.
+/// Reads a teacher, for sequences of `length` tokens and a student that predicts `vocab_size`.
 pub(super) fn teacher<B: AutodiffBackend>(
     path: &Path,
     length: usize,
+    vocab_size: usize,
     device: &B::Device,
 ) -> Result<Teacher<B::InnerBackend>> {
     let source = Source::open(path)?;
     let config = source.config()?;
+    if config.vocab_size != vocab_size {
+        let reason = format!(
+            "its predictions are of {} tokens, the student's of {vocab_size}",
+            config.vocab_size
+        );
+        return Err(TrainError::Option {
+            option: "teacher",
+            reason,
+        });
+    }
     let weights = read::<B::InnerBackend>(&source, device)?;
     let rope_factors = weights
         .get(ROPE_FACTORS)

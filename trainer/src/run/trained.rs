@@ -8,7 +8,7 @@ use halfpi::gguf::{AtomicFile, GgmlType, Writer};
 use halfpi::pack::{Blueprint, Keep, PackReport, TensorShape};
 
 use super::RunReport;
-use crate::lora;
+use super::merge::is_adapter;
 use crate::output::{self, Weights};
 use crate::quantize::{Quantized, Scheme};
 use crate::tensor::{AutodiffBackend, values};
@@ -58,12 +58,11 @@ impl<B: AutodiffBackend> Trained<B> {
                 reason: "the run trained no adapters".into(),
             });
         };
-        let is_part = |name: &str| lora::NAMES.iter().any(|part| name.ends_with(&format!(".{part}")));
         let parts: Vec<_> = self
             .trainer
             .parameters
             .iter()
-            .filter(|(name, _)| is_part(name))
+            .filter(|(name, _)| is_adapter(name))
             .collect();
         let mut writer = Writer::new();
         let architecture = self.blueprint.config().architecture.name();
