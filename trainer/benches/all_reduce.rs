@@ -15,7 +15,7 @@ fn main() {
             let sizes = if given.is_empty() { vec![2, 4] } else { given };
             sizes
                 .into_iter()
-                .try_for_each(|size| spawn_local(size, &program, [""; 0]))
+                .try_for_each(|size| spawn_local(size, &program, [""; 0], &|| false))
         }
     };
     if let Err(error) = result {

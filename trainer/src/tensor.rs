@@ -25,7 +25,7 @@ pub type Cuda = burn_autodiff::Autodiff<burn_cuda::Cuda>;
 /// The GPU with this number.
 ///
 /// # Errors
-/// [`ParallelError::Nccl`](crate::parallel::ParallelError::Nccl) if CUDA is not there: the engine itself would panic.
+/// [`ParallelError::Cuda`](crate::parallel::ParallelError::Cuda) if CUDA is not there: the engine itself would panic.
 #[cfg(feature = "cuda")]
 pub fn cuda_device(index: usize) -> crate::Result<<Cuda as burn_tensor::backend::BackendTypes>::Device> {
     crate::parallel::require_cuda()?;

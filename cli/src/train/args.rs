@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::builder::TypedValueParser;
 use clap::{ArgGroup, ValueEnum};
 use halfpi::pack::Format;
 use halfpi_trainer::data::{
@@ -206,15 +207,36 @@ pub struct Args {
     /// Train in this many processes of this machine; launchers like torchrun need nothing
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub processes: Option<u16>,
+    /// What adds up what the processes have computed [default: nccl with --device cuda, else tcp]
+    #[arg(long, value_enum)]
+    pub collective: Option<Collective>,
+    /// Seconds within which all processes have to come
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
+    pub join_timeout: u64,
+    /// Seconds for which processes wait for one that is alive but does not come to the same sum; more than learning the
+    /// tokenizer, looking at held-out text or writing a checkpoint takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
+    pub stall_timeout: u64,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Device {
     Cpu,
     Cuda,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Collective {
+    Nccl,
+    Tcp,
+}
+
+/// From a second to a week.
+fn seconds() -> impl TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(1..=604_800)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -373,6 +395,16 @@ impl Args {
     pub fn is_late(&self, begun: Instant) -> bool {
         self.minutes
             .is_some_and(|minutes| begun.elapsed().as_secs_f64() >= 60.0 * minutes)
+    }
+
+    /// What adds up what GPUs have computed.
+    #[cfg(feature = "cuda")]
+    pub fn sums(&self) -> halfpi_trainer::parallel::Sums {
+        use halfpi_trainer::parallel::Sums;
+        match self.collective {
+            Some(Collective::Tcp) => Sums::Tcp,
+            Some(Collective::Nccl) | None => Sums::Nccl,
+        }
     }
 
     /// The directory of the hub that the model came from, if it did.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use halfpi_kernels::format::Float;
 use halfpi_trainer::TrainError;
 use halfpi_trainer::output::{write_codes, write_hub};
-use halfpi_trainer::parallel::{Collective, Options, World, connect, spawn_local};
+use halfpi_trainer::parallel::{Collective, Options, ParallelError, World, connect, spawn_local};
 use halfpi_trainer::run::{CHECKPOINT, CacheOptions, Progress, RunOptions, RunReport, Trained, cache_teacher, run};
 use halfpi_trainer::tensor::{AutodiffBackend, Cpu, CpuRecompute, TransientBackend};
 
@@ -22,40 +22,60 @@ use crate::output::{Outcome, bytes, count, print, print_json};
 use crate::progress;
 
 pub fn train(args: &Args) -> Outcome {
-    if let Some(processes) = args.processes {
-        // Once, before anybody needs it.
-        fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;
-        args.learn_tokenizer()?;
-        return Ok(spawn_local(
-            processes.into(),
-            std::env::current_exe()?,
-            args::of_worker(),
-        )?);
-    }
     let options = args.options()?;
-    let checkpoint = args.output.join(CHECKPOINT);
-    if checkpoint.exists() && !args.resume {
+    let wants_nccl = args.collective == Some(args::Collective::Nccl);
+    match args.device {
+        Device::Cpu if wants_nccl => return Err("NCCL adds up what GPUs have computed: --device cuda".into()),
+        Device::Cuda if cfg!(not(feature = "cuda")) => {
+            return Err("this halfpi cannot use CUDA: build it with --features cuda".into());
+        }
+        _ => {}
+    }
+    if args.output.join(CHECKPOINT).exists() && !args.resume {
         let directory = args.output.display();
         return Err(format!("{directory} holds a run: go on with --resume, or choose another directory").into());
     }
-    fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;
-    let world = World::from_environment()?;
-    if world.rank == 0 {
-        args.learn_tokenizer()?;
+    if let Some(processes) = args.processes {
+        #[cfg(feature = "cuda")]
+        if args.device == Device::Cuda {
+            halfpi_trainer::parallel::require_gpus(processes.into(), args.sums())?;
+        }
+        return launch(processes.into());
     }
+    let world = World::from_environment()?;
     let identity = serde_json::to_vec(&options)?;
-    // The others come when the tokenizer is there.
-    let mut together = connect(&world, &Options::new(&identity))?;
+    let mut patience = Options::new(&identity);
+    patience.join_timeout = Duration::from_secs(args.join_timeout);
+    patience.stall_timeout = Duration::from_secs(args.stall_timeout);
+    // Before anything is read: whoever cannot take part says so at once.
     match args.device {
-        Device::Cpu if args.recompute => train_on::<CpuRecompute>(args, &options, &Default::default(), &mut *together),
-        Device::Cpu => train_on::<Cpu>(args, &options, &Default::default(), &mut *together),
+        Device::Cpu => {
+            let mut together = connect(&world, &patience)?;
+            match args.recompute {
+                true => train_on::<CpuRecompute>(args, &options, &Default::default(), &mut *together),
+                false => train_on::<Cpu>(args, &options, &Default::default(), &mut *together),
+            }
+        }
         #[cfg(feature = "cuda")]
         Device::Cuda => {
-            let device = halfpi_trainer::tensor::cuda_device(world.local_rank)?;
+            let (mut together, gpu) = halfpi_trainer::parallel::connect_gpus(&world, &patience, args.sums())?;
+            let device = halfpi_trainer::tensor::cuda_device(gpu)?;
             train_on::<halfpi_trainer::tensor::Cuda>(args, &options, &device, &mut *together)
         }
+        // Refused above.
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda => Err("this halfpi cannot use CUDA: build it with --features cuda".into()),
+        Device::Cuda => Ok(()),
+    }
+}
+
+/// Runs this command in several processes.
+fn launch(processes: usize) -> Outcome {
+    let interrupt = Interrupt::noted()?;
+    let program = std::env::current_exe()?;
+    match spawn_local(processes, program, args::of_worker(), &|| interrupt.go_on().is_break()) {
+        // Rank 0 has said itself how it ended.
+        Err(ParallelError::Local { rank: 0, code, .. }) if code < 128 => std::process::exit(code),
+        ended => Ok(ended?),
     }
 }
 
@@ -65,8 +85,14 @@ fn train_on<B: TransientBackend>(
     device: &B::Device,
     together: &mut dyn Collective,
 ) -> Outcome {
-    let interrupt = Interrupt::noted()?;
     let is_first = together.rank() == 0;
+    fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;
+    if is_first {
+        let learnt = args.learn_tokenizer();
+        learnt.inspect_err(|error| together.abort(&error.to_string()))?;
+    }
+    together.barrier()?;
+    let interrupt = Interrupt::noted()?;
     if let Some(cache) = args.cache() {
         let is_complete = let_predict::<B>(args, options, &cache, device, together, &interrupt)?;
         if !is_complete || args.cache_only {
@@ -99,16 +125,17 @@ fn train_on<B: TransientBackend>(
             }
             Progress::Checkpoint { .. } => {}
         }
-        // Rank 0 speaks for all.
-        is_late = args.is_late(begun);
-        match interrupt.go_on() {
-            ControlFlow::Continue(()) if !is_late => ControlFlow::Continue(()),
-            _ if is_first => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        // Clocks differ, so only one counts.
+        is_late = is_first && args.is_late(begun);
+        match is_late {
+            true => ControlFlow::Break(()),
+            false => interrupt.go_on(),
         }
     });
     bar.finish_and_clear();
     let trained = match trained {
+        // Rank 0 speaks for all.
+        Err(TrainError::Cancelled) if !is_first => return Ok(()),
         Err(TrainError::Cancelled) => {
             let checkpoint = args.output.join(CHECKPOINT);
             let message = format!("stopped; {} goes on from here with --resume", checkpoint.display());
@@ -195,16 +222,15 @@ fn let_predict<B: AutodiffBackend>(
     let result = cache_teacher::<B>(options, cache, device, together, &mut |progress| {
         bar.set_length(progress.of);
         bar.set_position(progress.done);
-        is_late = args.is_late(begun);
-        match interrupt.go_on() {
-            ControlFlow::Continue(()) if !is_late => ControlFlow::Continue(()),
-            // Rank 0 speaks for all.
-            _ if is_first => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        is_late = is_first && args.is_late(begun);
+        match is_late {
+            true => ControlFlow::Break(()),
+            false => interrupt.go_on(),
         }
     });
     bar.finish_and_clear();
     match result {
+        Err(TrainError::Cancelled) if !is_first => Ok(false),
         Err(TrainError::Cancelled) => {
             let directory = cache.directory.display();
             let message =

@@ -257,7 +257,7 @@ impl Chain {
     }
 
     /// Returns when all ranks have come to the same sum, which is then made elsewhere.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "nccl")]
     pub(crate) fn agree<T: Element>(&mut self, length: usize) -> Result<(), ChainError> {
         self.meet(self.step(T::SUM, 0, length))
     }

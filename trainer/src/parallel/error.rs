@@ -146,7 +146,13 @@ pub enum ParallelError {
         /// What it said.
         source: std::io::Error,
     },
-    /// There is no GPU to reduce on.
+    /// There is no GPU to compute on.
+    #[error("CUDA cannot be used: {problem}")]
+    Cuda {
+        /// What is missing or failed.
+        problem: String,
+    },
+    /// What GPUs have computed cannot be added up by NCCL.
     #[error("NCCL cannot be used: {problem}")]
     Nccl {
         /// What is missing or failed.

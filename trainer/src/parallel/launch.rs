@@ -24,6 +24,9 @@ const MAX_LINE: u64 = 16 << 10;
 /// line behind their rank; their standard output is dropped, because all ranks report the same. The processors are
 /// divided among the ranks (`RAYON_NUM_THREADS`, unless it is set).
 ///
+/// Once `interrupted` says so all ranks are interrupted as by Ctrl-C, and waited for. (At a terminal they have heard of
+/// it; other programs interrupt only this process.)
+///
 /// # Errors
 ///
 /// [`ParallelError::Local`] with the code of the first process that fails; the others are ended then.
@@ -32,6 +35,7 @@ pub fn spawn_local<S: AsRef<OsStr>>(
     processes: usize,
     program: impl AsRef<OsStr>,
     args: impl IntoIterator<Item = S>,
+    interrupted: &dyn Fn() -> bool,
 ) -> Result<(), ParallelError> {
     let program = program.as_ref();
     let args: Vec<S> = args.into_iter().collect();
@@ -92,7 +96,7 @@ pub fn spawn_local<S: AsRef<OsStr>>(
             echo,
         });
     }
-    world.wait()
+    world.wait(interrupted)
 }
 
 /// A port that nobody has. Nothing keeps it until rank 0 takes it, so it lies below those that systems give to
@@ -122,9 +126,14 @@ struct LocalRank {
 }
 
 impl LocalWorld {
-    fn wait(&mut self) -> Result<(), ParallelError> {
+    fn wait(&mut self, interrupted: &dyn Fn() -> bool) -> Result<(), ParallelError> {
         let mut failed: Option<(usize, ExitStatus, Instant)> = None;
+        let mut told = false;
         loop {
+            if !told && interrupted() {
+                told = true;
+                self.interrupt();
+            }
             for (rank, process) in self
                 .ranks
                 .iter_mut()
@@ -145,7 +154,8 @@ impl LocalWorld {
             }
             let ended = self.ranks.iter().all(|rank| rank.ended.is_some());
             match failed {
-                Some((rank, status, since)) if ended || since.elapsed() > GRACE => {
+                // Whoever was interrupted may have much to save.
+                Some((rank, status, since)) if ended || !told && since.elapsed() > GRACE => {
                     let echo = self.ranks[rank].echo.take().map(JoinHandle::join);
                     let message = echo.and_then(Result::ok).unwrap_or_default();
                     let code = code(status);
@@ -159,6 +169,21 @@ impl LocalWorld {
                 None if ended => return Ok(()),
                 _ => std::thread::sleep(POLL),
             }
+        }
+    }
+}
+
+impl LocalWorld {
+    /// Does to all that run what Ctrl-C does. Elsewhere than on Unix a console does it to all of them by itself.
+    fn interrupt(&self) {
+        #[cfg(unix)]
+        for rank in self.ranks.iter().filter(|rank| rank.ended.is_none()) {
+            use nix::sys::signal::{Signal, kill};
+            // One that is gone by now needs nothing.
+            let _ = kill(
+                nix::unistd::Pid::from_raw(rank.process.id().cast_signed()),
+                Signal::SIGINT,
+            );
         }
     }
 }

@@ -26,9 +26,11 @@ mod chain;
 mod collective;
 mod door;
 mod error;
+#[cfg(feature = "nccl")]
+mod gpus;
 mod launch;
 mod monitor;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "nccl")]
 mod nccl;
 mod rendezvous;
 mod single;
@@ -38,9 +40,11 @@ mod world;
 
 pub use collective::{Collective, MAX_GATHER};
 pub use error::ParallelError;
+#[cfg(feature = "nccl")]
+pub use gpus::{Sums, connect_gpus, require_cuda, require_gpus};
 pub use launch::spawn_local;
-#[cfg(feature = "cuda")]
-pub use nccl::{Nccl, require_cuda};
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub use rendezvous::Options;
 pub use single::Single;
 pub use tcp::Tcp;

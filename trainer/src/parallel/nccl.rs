@@ -1,7 +1,7 @@
 //! A world of GPUs: floats and votes are summed by NCCL, over NVLink, InfiniBand or whatever it finds.
 //!
-//! Not run on a GPU yet: no machine with two was at hand. What is around NCCL (the id, the agreement, a rank that dies
-//! in it) was run with stand-ins for libcuda and libnccl that add up in the host's memory.
+//! Not run on a GPU yet: no machine with two was at hand. Tests run it with stand-ins for libcuda and libnccl that add up
+//! in the host's memory.
 //!
 //! [`Tcp`] stays beside it. Over TCP the ranks meet, exchange NCCL's id, agree on every sum before NCCL sees it (NCCL
 //! itself hangs when ranks disagree), and learn of each other's end. NCCL runs in a thread of its own, so that a rank
@@ -12,7 +12,7 @@
 //! changes, only this file does.
 
 use super::chain::Element;
-use super::{Collective, Options, ParallelError, Tcp, World};
+use super::{Collective, Options, ParallelError, Tcp};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, ValidAsZeroBits};
 use cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
 use std::fmt::Debug;
@@ -36,7 +36,6 @@ const ID: usize = 128;
 /// last bits from one process's. Votes are exact: they are summed in 64 bits and checked. Everything else goes over TCP.
 pub struct Nccl {
     tcp: Tcp,
-    device: usize,
     patience: Duration,
     work: Option<Sender<Work>>,
     done: Receiver<Result<Work, String>>,
@@ -56,22 +55,34 @@ enum Work {
 }
 
 impl Nccl {
-    /// Meets the other ranks over TCP, then over NCCL with the GPU of this process's local rank.
+    /// Whether NCCL can be loaded.
     ///
     /// # Errors
     ///
-    /// [`ParallelError::Nccl`] without CUDA, NCCL or a GPU for this rank; those of [`Tcp::connect`].
-    pub fn connect(world: &World, options: &Options) -> Result<Self, ParallelError> {
-        // First, so that the others learn of a rank without a GPU.
-        let mut tcp = Tcp::connect(world, options)?;
-        let device = device(world).map_err(|problem| {
-            let error = ParallelError::Nccl { problem };
-            tcp.abort(&error.to_string());
-            error
-        })?;
+    /// [`ParallelError::Nccl`] says how to come by it.
+    pub fn require() -> Result<(), ParallelError> {
+        // SAFETY: this loads the library, which runs its initialiser: that of NVIDIA's own library, by the name that
+        // every program loads it by.
+        if unsafe { cudarc::nccl::sys::is_culib_present() } {
+            return Ok(());
+        }
+        // cudarc does not know the name libnccl.so.2, which is all that packages for users bring.
+        let problem = "there is no libnccl.so here; install it (libnccl-dev), link libnccl.so.2 by that name into a \
+                       directory of LD_LIBRARY_PATH, or add up over TCP (--collective tcp)"
+            .to_string();
+        Err(ParallelError::Nccl { problem })
+    }
+
+    /// Meets the ranks that have met over TCP over NCCL too, with the GPU `device` for this one.
+    ///
+    /// # Errors
+    ///
+    /// [`ParallelError::Nccl`] without NCCL, or where it fails; [`ParallelError::RankFailed`] where another rank does.
+    pub fn over(mut tcp: Tcp, device: usize, options: &Options) -> Result<Self, ParallelError> {
+        Self::require().inspect_err(|error| tcp.abort(&error.to_string()))?;
         let (work, todo) = channel();
         let (answer, done) = channel();
-        let (rank, size) = (world.rank, world.size);
+        let (rank, size) = (tcp.rank(), tcp.world_size());
         let thread = std::thread::Builder::new()
             .name("parallel-nccl".to_string())
             .spawn(move || serve(device, rank, size, &todo, &answer))
@@ -82,7 +93,6 @@ impl Nccl {
         let patience = options.stall_timeout;
         let mut nccl = Self {
             tcp,
-            device,
             patience,
             work: Some(work),
             done,
@@ -98,11 +108,6 @@ impl Nccl {
         nccl.tcp.broadcast(&mut id, 0)?;
         nccl.ask(Work::Join(id))?;
         Ok(nccl)
-    }
-
-    /// The number of this process's GPU, as CUDA counts those that it shows to the process.
-    pub fn device(&self) -> usize {
-        self.device
     }
 
     /// Lets the thread work, and waits for it as long as all others live.
@@ -213,45 +218,6 @@ impl Drop for Nccl {
     }
 }
 
-/// Whether CUDA can be used at all: what needs it may panic where it is not.
-///
-/// # Errors
-/// [`ParallelError::Nccl`] says what is missing.
-pub fn require_cuda() -> Result<(), ParallelError> {
-    // SAFETY: as in `device`.
-    if unsafe { cudarc::driver::sys::is_culib_present() } {
-        return Ok(());
-    }
-    let problem = "there is no CUDA driver here (libcuda); train on the CPU, or install NVIDIA's driver".to_string();
-    Err(ParallelError::Nccl { problem })
-}
-
-/// The GPU of this process: the one of its local rank, or the only one that its launcher lets it see.
-fn device(world: &World) -> Result<usize, String> {
-    // SAFETY: these load the libraries, which runs their initialisers: those of NVIDIA's own libraries, by the names
-    // that every CUDA program loads them by.
-    let (cuda, nccl) = unsafe {
-        (
-            cudarc::driver::sys::is_culib_present(),
-            cudarc::nccl::sys::is_culib_present(),
-        )
-    };
-    if !cuda {
-        return Err("there is no CUDA driver here (libcuda); train over TCP, or install NVIDIA's driver".to_string());
-    }
-    if !nccl {
-        return Err("there is no NCCL here (libnccl); install it (libnccl2), or add it to LD_LIBRARY_PATH".to_string());
-    }
-    match CudaContext::device_count().map_err(text)? {
-        1 => Ok(0),
-        count if usize::try_from(count).is_ok_and(|count| world.local_rank < count) => Ok(world.local_rank),
-        count => Err(format!(
-            "local rank {} has no GPU: CUDA shows {count} to this process",
-            world.local_rank
-        )),
-    }
-}
-
 /// The thread: it alone touches CUDA, and ends when nobody asks any more.
 fn serve(device: usize, rank: usize, size: usize, todo: &Receiver<Work>, answer: &Sender<Result<Work, String>>) {
     let mut joined = None;
@@ -281,7 +247,8 @@ fn join(device: usize, rank: usize, size: usize, id: [u8; ID]) -> Result<(Comm, 
         .and_then(|context| context.new_stream())
         .map_err(text)?;
     let id = Id::uninit(id.map(|byte| byte as std::ffi::c_char));
-    let comm = Comm::from_rank(Arc::clone(&stream), rank, size, id).map_err(|error| text(error.0))?;
+    let comm = Comm::from_rank(Arc::clone(&stream), rank, size, id);
+    let comm = comm.map_err(|error| format!("{}; has every rank a GPU of its own?", text(error.0)))?;
     Ok((comm, stream))
 }
 
@@ -307,17 +274,6 @@ fn text(error: impl Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn without_a_gpu_there_is_an_error_and_no_panic() {
-        match device(&World::alone()) {
-            Ok(device) => assert_eq!(device, 0),
-            Err(problem) => {
-                println!("{problem}");
-                assert!(["CUDA", "NCCL"].iter().any(|word| problem.contains(word)), "{problem}");
-            }
-        }
-    }
 
     #[test]
     fn the_thread_answers_with_errors() {

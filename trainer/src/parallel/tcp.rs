@@ -1,6 +1,6 @@
 //! A world over TCP.
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "nccl")]
 use super::chain::Element;
 use super::chain::{Chain, ChainError};
 use super::collective::check_root;
@@ -78,7 +78,7 @@ impl Tcp {
     }
 
     /// Returns when all ranks have come to the same sum, which is then made elsewhere.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "nccl")]
     pub(crate) fn agree<T: Element>(&mut self, length: usize) -> Result<(), ParallelError> {
         self.together(|chain| chain.agree::<T>(length))
     }

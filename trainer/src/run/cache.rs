@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::options::RunOptions;
 use super::start::{blueprint, teacher};
+use super::tell;
 use crate::data::{Part, Stream};
 use crate::distill::{Cache, CacheError, CacheWriter, Origin};
 use crate::parallel::Collective;
@@ -54,10 +55,7 @@ pub fn cache_teacher<B: AutodiffBackend>(
     progress: &mut dyn FnMut(CacheProgress) -> ControlFlow<()>,
 ) -> Result<()> {
     let result = fill::<B>(options, cache, device, together, progress);
-    if let Err(error) = &result {
-        together.abort(&error.to_string());
-    }
-    result
+    tell(result, together)
 }
 
 fn fill<B: AutodiffBackend>(

@@ -75,8 +75,8 @@ pub enum Progress<'a> {
 /// Trains a model, together with the other processes of `together`. Rank 0 writes checkpoints into `directory`, and all
 /// ranks go on from the one that is there.
 ///
-/// `progress` is called after every update; if it breaks, a checkpoint is written and the run ends with
-/// [`TrainError::Cancelled`].
+/// `progress` is called after every update; if it breaks in any process, a checkpoint is written and the run ends in all
+/// with [`TrainError::Cancelled`]: at once, or where several processes vote, after the next commit.
 ///
 /// # Errors
 /// [`TrainError`]: options and files that do not fit, a loss that is not finite or worse than guessing for long, a disk
@@ -89,9 +89,15 @@ pub fn run<B: TransientBackend>(
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Trained<B>> {
     let result = Run::<B>::prepare(options, directory, device, together).and_then(|run| run.go(together, progress));
-    if let Err(error) = &result {
-        // The others would wait for this process.
-        together.abort(&error.to_string());
+    tell(result, together)
+}
+
+/// Tells the others of an error: they would wait for this process.
+fn tell<T>(result: Result<T>, together: &mut dyn Collective) -> Result<T> {
+    match &result {
+        // All have agreed on that, and some may still be on their way out.
+        Ok(_) | Err(TrainError::Cancelled) => {}
+        Err(error) => together.abort(&error.to_string()),
     }
     result
 }
@@ -265,15 +271,15 @@ impl<'a, B: TransientBackend> Run<'a, B> {
     ) -> Result<Trained<B>> {
         let total = self.options.schedule.updates;
         let (updates, parameters) = (self.trainer.updates(), self.report.parameters);
-        let mut watched = progress(Progress::Begins { updates, parameters });
+        let mut wants_to_stop = progress(Progress::Begins { updates, parameters }).is_break();
         if updates == 0 {
             self.look_at_held_out(progress)?;
         }
         while self.trainer.updates() < total {
             // All processes end at the same update.
-            let mut wants_to_stop = [i32::from(watched.is_break())];
-            together.all_reduce_sum_i32(&mut wants_to_stop)?;
-            if wants_to_stop[0] > 0 {
+            let mut want_to_stop = [i32::from(wants_to_stop)];
+            together.all_reduce_sum_i32(&mut want_to_stop)?;
+            if want_to_stop[0] > 0 && self.is_whole(together) {
                 self.write_checkpoint(together, progress)?;
                 return Err(TrainError::Cancelled);
             }
@@ -288,15 +294,13 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             }
             self.report.add(updates, &update, begun.elapsed());
             self.check(updates, update.loss)?;
-            watched = progress(Progress::Update { updates, update });
+            wants_to_stop |= progress(Progress::Update { updates, update }).is_break();
             let is_last = updates == total;
             if is_last || updates.is_multiple_of(self.options.evaluate_every.max(1)) {
                 self.look_at_held_out(progress)?;
             }
-            // Between two commits each process has votes of its own.
-            let votes = self.trainer.votes.as_ref();
-            let is_whole = votes.is_none_or(|votes| votes.lock().is_committed()) || together.world_size() == 1;
-            if is_last || is_whole && updates.is_multiple_of(self.options.checkpoint_every.max(1)) {
+            let is_due = updates.is_multiple_of(self.options.checkpoint_every.max(1));
+            if is_last || is_due && self.is_whole(together) {
                 self.write_checkpoint(together, progress)?;
             }
         }
@@ -309,6 +313,16 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             tensors: self.tensors,
             report: self.report,
         })
+    }
+
+    /// Whether one process knows all that a checkpoint needs: between two commits each has votes of its own.
+    fn is_whole(&self, together: &dyn Collective) -> bool {
+        together.world_size() == 1
+            || self
+                .trainer
+                .votes
+                .as_ref()
+                .is_none_or(|votes| votes.lock().is_committed())
     }
 
     fn next_batches(&mut self) -> Result<Vec<Batch<B>>> {

@@ -1,6 +1,8 @@
 //! Worlds of real processes on loopback. This binary is also the program that they run: the ignored test [`WORKER`], with
 //! a scenario's name and a folder behind it.
 
+#[cfg(feature = "nccl")]
+mod gpus;
 mod processes;
 mod worker;
 
@@ -320,13 +322,17 @@ fn strangers_on_the_port_are_turned_away() {
     processes.succeed();
 }
 
+fn local(size: usize, processes: &Processes) -> Result<(), ParallelError> {
+    spawn_local(size, std::env::current_exe().unwrap(), processes.args(), &|| false)
+}
+
 #[test]
 fn a_local_world_needs_no_launcher() {
     let processes = Processes::new("join", 3);
-    spawn_local(3, std::env::current_exe().unwrap(), processes.args()).unwrap();
+    local(3, &processes).unwrap();
 
     let processes = Processes::new("abort", 4);
-    match spawn_local(4, std::env::current_exe().unwrap(), processes.args()) {
+    match local(4, &processes) {
         Err(ParallelError::Local {
             code, message, rank, ..
         }) => {
@@ -341,7 +347,7 @@ fn a_local_world_needs_no_launcher() {
     // Rank 1 aborts, rank 0 takes no notice.
     let processes = Processes::new("stubborn", 2);
     let start = Instant::now();
-    match spawn_local(2, std::env::current_exe().unwrap(), processes.args()) {
+    match local(2, &processes) {
         Err(ParallelError::Local {
             rank: 1,
             code: 134,
@@ -351,7 +357,7 @@ fn a_local_world_needs_no_launcher() {
         other => panic!("{other:?}"),
     }
     assert!(start.elapsed() < PATIENCE, "rank 0 was left to itself");
-    let nothing = spawn_local(2, "/no/such/program", [""; 0]).unwrap_err();
+    let nothing = spawn_local(2, "/no/such/program", [""; 0], &|| false).unwrap_err();
     assert!(nothing.to_string().contains("/no/such/program"), "{nothing}");
 }
 

@@ -31,6 +31,8 @@ pub struct Processes {
     pub port: u16,
     pub directory: PathBuf,
     pub running: Vec<(usize, Child)>,
+    /// Set for every process that is started.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl Processes {
@@ -44,6 +46,7 @@ impl Processes {
             port,
             directory,
             running: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -60,9 +63,11 @@ impl Processes {
             .args(self.args())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .env("MASTER_ADDR", "127.0.0.1");
+            .env("MASTER_ADDR", "127.0.0.1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         for (name, value) in [
             ("RANK", rank),
+            ("LOCAL_RANK", rank),
             ("WORLD_SIZE", self.size),
             ("MASTER_PORT", self.port.into()),
         ] {

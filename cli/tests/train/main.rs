@@ -1,6 +1,8 @@
 //! `halfpi train` from outside: a model from nothing, packed, that answers; runs that go on; processes that agree.
 #![cfg(feature = "train")]
 
+mod processes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -200,19 +202,6 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let other = [&["chats.jsonl", "--resume", "--seed", "7"], &args("8", "parts")[..]].concat();
     let refused = failure(&folder, &other);
     assert!(refused.contains("checkpoint"), "{refused}");
-}
-
-#[test]
-fn two_processes_learn_what_one_does() {
-    let folder = folder("processes");
-    let usual = ["--shape", "nano", "-n", "4", "--warm-up", "0"];
-    let one = train(&folder, &[&usual[..], &["-o", "one"]].concat());
-    let two = train_in_batches(&folder, "2", &[&usual[..], &["--processes", "2", "-o", "two"]].concat());
-    assert_eq!(two["processes"], 2);
-    assert_eq!(two["tokens"], one["tokens"]);
-    for (one, two) in losses(&one).iter().zip(losses(&two)) {
-        assert!((one - two).abs() < 1e-4, "{one} {two}");
-    }
 }
 
 #[test]
