@@ -8,6 +8,7 @@ mod inspect;
 mod interrupt;
 mod output;
 mod pack;
+mod page;
 mod progress;
 #[cfg(feature = "train")]
 mod train;

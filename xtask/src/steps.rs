@@ -17,8 +17,9 @@ use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
 use crate::package_ios;
 
-/// `halfpi train`, which is left out of other builds because of the time that its tensor engine takes.
-const TRAIN: &str = "halfpi-cli/train";
+/// `halfpi train`, which is left out of other builds because of the time that its tensor engine takes, and what of its way
+/// to GPUs can be run without one. (All of that way would take some minutes more.)
+const TRAIN: &str = "halfpi-cli/train,halfpi-trainer/nccl";
 
 /// One check, with a name to ask for it by.
 pub struct Step {
@@ -65,7 +66,7 @@ pub fn all(context: &Context) -> Vec<Step> {
     );
     step(
         "report",
-        "the report of `halfpi pack` in a real browser",
+        "the pages of `halfpi pack` and `halfpi train` in a real browser",
         Box::new(report),
     );
     step(
@@ -211,7 +212,7 @@ fn tests(context: &Context) -> Outcome {
         .env("HALFPI_TEST_MODEL", model))?)
 }
 
-/// The report's test with a browser: one that is there, or Debian's smallest.
+/// The pages' tests with a browser: one that is there, or Debian's smallest.
 fn report(context: &Context) -> Outcome {
     const DEBIAN: &str = "chromium-headless-shell";
     const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
@@ -225,7 +226,9 @@ fn report(context: &Context) -> Outcome {
             DEBIAN.into()
         }
     };
-    let mut test = context.cargo(["test", "--package", "halfpi-cli", "--test", "report"]);
+    // With the features of the step before, or everything is built again.
+    let mut test = context.cargo(["test", "--workspace", "--features", TRAIN]);
+    test.args(["--test", "report", "--test", "train", "--", "browser"]);
     Ok(run(test.env("HALFPI_BROWSER", found))?)
 }
 

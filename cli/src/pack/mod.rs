@@ -2,7 +2,7 @@
 
 mod archive;
 mod calibration;
-pub mod page;
+mod page;
 
 use std::iter;
 use std::path::PathBuf;

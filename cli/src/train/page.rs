@@ -5,26 +5,21 @@ use std::fmt::{self, Write};
 use halfpi_trainer::run::{Levels, RunReport};
 
 use crate::output::{bytes, count};
-use crate::pack::page::charts::{HEIGHT, WIDTH, plot, ticks};
-use crate::pack::page::{POLICY, STYLE, shown};
+use crate::page::plot::{HEIGHT, WIDTH, plot, ticks};
+use crate::page::{self, shown, tile};
 
 /// Points of a curve at most: more than a screen shows.
 const POINTS: usize = 1000;
 
 /// The page, about a run whose model has so many bytes.
 pub fn page(report: &RunReport, model_bytes: u64) -> Result<String, fmt::Error> {
-    let mut html = String::new();
-    let scheme = shown(&report.options.scheme.to_string());
-    write!(
-        html,
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\
-         <meta name=viewport content=\"width=device-width,initial-scale=1\">\
-         <meta http-equiv=Content-Security-Policy content=\"{POLICY}\">\
-         <title>{scheme} – halfpi train</title>\n<style>\n{STYLE}</style></head>\n<body><header><p>halfpi train</p>\
-         <h1>{scheme}</h1><p>{} parameters, {} tokens</p></header>\n<main>",
+    let scheme = report.options.scheme.to_string();
+    let about = format!(
+        "{} parameters, {} tokens",
         count(report.parameters),
-        count(report.tokens),
-    )?;
+        count(report.tokens)
+    );
+    let mut html = page::begin("halfpi train", &scheme, &about);
     tiles(&mut html, report, model_bytes)?;
     loss(&mut html, report)?;
     rate(&mut html, report)?;
@@ -32,7 +27,7 @@ pub fn page(report: &RunReport, model_bytes: u64) -> Result<String, fmt::Error> 
     memory(&mut html, report)?;
     write!(
         html,
-        "<section><h2>Data</h2><pre>{}</pre></section></main>\n<footer>Made by halfpi {}. Losses are negative \
+        "<section id=data><h2>Data</h2><pre>{}</pre></section></main>\n<footer>Made by halfpi {}. Losses are negative \
          log-likelihoods of a token, in nats, unless a teacher was asked for.</footer></body></html>\n",
         escaped(&report.data.to_string()),
         env!("CARGO_PKG_VERSION")
@@ -41,12 +36,7 @@ pub fn page(report: &RunReport, model_bytes: u64) -> Result<String, fmt::Error> 
 }
 
 fn tiles(html: &mut String, report: &RunReport, model_bytes: u64) -> fmt::Result {
-    let mut tile = |name: &str, value: &str, about: &str| {
-        write!(
-            html,
-            "<div class=tile><h2>{name}</h2><strong>{value}</strong><p>{about}</p></div>"
-        )
-    };
+    let mut tile = |name, value: &str, about: &str| tile(html, name, value, about);
     if let (Some((_, first)), Some((_, last))) = (report.held_out.first(), report.held_out.last()) {
         let about = format!("nats a token; {first:.3} before; perplexity {:.2}", last.exp());
         tile("Held-out text", &format!("{last:.3}"), &about)?;

@@ -2,12 +2,14 @@
 //!
 //! HALFPI_BROWSER names the program, one of Chromium's family; `cargo xtask test report` finds or installs it.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::BufReader;
+#[path = "../support/browser.rs"]
+mod browser;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use browser::{Browser, PAGE};
 use halfpi::gguf::{GgmlType, TensorWriter, Writer};
 
 const LAYERS: usize = 6;
@@ -16,43 +18,19 @@ const KINDS: [&str; 6] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up", "f
 const MATRICES: usize = LAYERS * KINDS.len() + 2;
 const HOSTILE: &str = "blk.0.<script>document.title='owned'</script>";
 
-/// What `style.css` calls `--page`, and the colours of the kinds in their order.
-const LIGHT: [&str; 9] = [
-    "f6f5f2", "7a53d6", "2f6fde", "c98207", "16936a", "d9453d", "0993b0", "c8418c", "6f9410",
-];
-const DARK: [&str; 9] = [
-    "131417", "ab8dff", "6ba3ff", "f2b640", "45cf9f", "ff7d73", "3fc6df", "f283bb", "a9cf48",
-];
-
 #[test]
 fn the_report_looks_right_in_a_browser() {
-    let Some(browser) = std::env::var_os("HALFPI_BROWSER") else {
-        println!(
-            "SKIPPED: set HALFPI_BROWSER to Chromium or Chrome to run this test, or run `cargo xtask test report`"
-        );
-        return;
-    };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("report");
     fs::create_dir_all(&folder).unwrap();
-    let page = pack(&folder);
-    let browser = Browser {
-        program: browser,
-        folder,
+    let Some(browser) = Browser::of_environment(&folder) else {
+        return;
     };
+    let page = pack(&folder);
 
-    let light = browser.screenshot(&page, "light.png", (1200, 3000), &[]);
-    light.has_colors(&LIGHT);
-    let dark = browser.screenshot(
-        &page,
-        "dark.png",
-        (1200, 3000),
-        &["--blink-settings=preferredColorScheme=0"],
-    );
-    dark.has_colors(&DARK);
-    assert_eq!(
-        (light.color_at(2, 2), dark.color_at(2, 2)),
-        (color(LIGHT[0]), color(DARK[0]))
-    );
+    // Each kind's colour fills the middles of its dots and its bars.
+    browser.screenshots(&page, 3000, |picture, colors| {
+        colors[PAGE..].iter().for_each(|name| picture.has_color(name, 500));
+    });
 
     // What a person would do on a phone, and what comes of it.
     let html = fs::read_to_string(&page).unwrap();
@@ -132,94 +110,4 @@ fn pack(folder: &Path) -> PathBuf {
     let output = halfpi.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     folder.join("index.html")
-}
-
-struct Browser {
-    program: OsString,
-    folder: PathBuf,
-}
-
-impl Browser {
-    /// Opens a page, which must not complain. Returns what the browser prints.
-    fn run(&self, page: &Path, size: (u32, u32), args: &[&str]) -> String {
-        let (output, errors) = self.open(page, size, args);
-        assert!(errors.is_empty(), "{errors:?}");
-        output
-    }
-
-    /// Returns what the browser prints, and what the page wrote to its console.
-    fn open(&self, page: &Path, (width, height): (u32, u32), args: &[&str]) -> (String, Vec<String>) {
-        let mut browser = Command::new(&self.program);
-        browser
-            // The sandbox cannot be set up as root, and the page is our own.
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--hide-scrollbars",
-                "--enable-logging=stderr",
-            ])
-            .arg(format!("--user-data-dir={}", self.folder.join("profile").display()))
-            .arg(format!("--window-size={width},{height}"))
-            .args(args)
-            .arg(format!("file://{}", page.display()));
-        let output = browser.current_dir(&self.folder).stdin(Stdio::null()).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{errors}");
-        let console = errors
-            .lines()
-            .filter(|line| line.contains(":CONSOLE"))
-            .map(String::from);
-        (String::from_utf8_lossy(&output.stdout).into_owned(), console.collect())
-    }
-
-    fn screenshot(&self, page: &Path, name: &str, (width, height): (u32, u32), args: &[&str]) -> Picture {
-        let path = self.folder.join(name);
-        let _ = fs::remove_file(&path);
-        let screenshot = format!("--screenshot={}", path.display());
-        self.run(page, (width, height), &[&[screenshot.as_str()], args].concat());
-        println!("see {}", path.display());
-        let picture = Picture::read(&path);
-        assert_eq!((picture.width, picture.pixels.len() as u32 / width), (width, height));
-        picture
-    }
-}
-
-struct Picture {
-    width: u32,
-    pixels: Vec<[u8; 3]>,
-}
-
-impl Picture {
-    fn read(path: &Path) -> Self {
-        let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap()))
-            .read_info()
-            .unwrap();
-        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut bytes).unwrap();
-        let samples = info.color_type.samples();
-        assert!(samples >= 3 && info.bit_depth == png::BitDepth::Eight);
-        let pixels = bytes[..info.buffer_size()].chunks_exact(samples);
-        Self {
-            width: info.width,
-            pixels: pixels.map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
-        }
-    }
-
-    fn color_at(&self, x: u32, y: u32) -> [u8; 3] {
-        self.pixels[(y * self.width + x) as usize]
-    }
-
-    /// Each kind's colour fills the middles of its dots and its bars.
-    fn has_colors(&self, colors: &[&str]) {
-        for name in colors {
-            let found = self.pixels.iter().filter(|pixel| **pixel == color(name)).count();
-            assert!(found > 500, "{found} pixels are #{name}");
-        }
-    }
-}
-
-fn color(hex: &str) -> [u8; 3] {
-    let number = u32::from_str_radix(hex, 16).unwrap();
-    [(number >> 16) as u8, (number >> 8) as u8, number as u8]
 }

@@ -1,6 +1,9 @@
 //! `halfpi train` from outside: a model from nothing, packed, that answers; runs that go on; processes that agree.
 #![cfg(feature = "train")]
 
+#[path = "../support/browser.rs"]
+mod browser;
+mod page;
 mod processes;
 
 use std::fs;

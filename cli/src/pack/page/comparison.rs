@@ -4,8 +4,9 @@ use std::fmt::{self, Write};
 
 use halfpi::pack::{PackReport, Survey, TensorReport};
 
-use super::charts::ticks;
-use super::{decibels, decibels_of, shown};
+use super::{decibels, decibels_of};
+use crate::page::plot::ticks;
+use crate::page::shown;
 
 /// What a quantizer loses over all tensors.
 struct Row<'r> {

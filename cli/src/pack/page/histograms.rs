@@ -5,9 +5,10 @@ use std::fmt::{self, Write};
 
 use halfpi::pack::{CodeCount, Survey, TensorReport, WeightHistogram};
 
-use super::charts::{HEIGHT, WIDTH};
 use super::kinds::{Kind, Kinds, color};
-use super::{decibels, decibels_of, shown};
+use super::{decibels, decibels_of};
+use crate::page::plot::{HEIGHT, WIDTH};
+use crate::page::shown;
 
 /// A card for each kind, which opens into its tensors.
 pub fn section(html: &mut String, kinds: &Kinds<'_>) -> fmt::Result {

@@ -1,9 +1,8 @@
 //! The page of `halfpi pack --report`: one HTML file that needs nothing else and no network.
 //!
-//! Charts are SVG that stretches to the width of the screen; their labels are HTML, which does not. What a model file
-//! says (names, types) goes through [`shown`] on its way into the page.
+//! What a model file says (names, types) goes through [`shown`] on its way into the page.
 
-pub mod charts;
+mod charts;
 mod comparison;
 mod histograms;
 mod kinds;
@@ -17,12 +16,10 @@ use std::path::Path;
 use halfpi::pack::{PackReport, TensorReport};
 
 use self::kinds::{Kinds, color};
-use crate::output::{Outcome, bytes, count, one_line};
+use crate::output::{Outcome, bytes, count};
+use crate::page::{self, shown, tile};
 
-pub const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-/// The browser loads nothing, whatever a name might smuggle in.
-pub const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Writes `directory/index.html` about the packed file `output`.
 pub fn write(directory: &Path, output: &Path, format: &str, report: &PackReport) -> Outcome {
@@ -43,19 +40,13 @@ pub fn write(directory: &Path, output: &Path, format: &str, report: &PackReport)
 
 fn page(title: &str, format: &str, report: &PackReport) -> Result<String, fmt::Error> {
     let kinds = Kinds::of(report);
-    let title = shown(title);
-    let mut html = String::new();
-    write!(
-        html,
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\
-         <meta name=viewport content=\"width=device-width,initial-scale=1\">\
-         <meta http-equiv=Content-Security-Policy content=\"{POLICY}\">\
-         <title>{title} – halfpi pack</title>\n<style>\n{STYLE}</style></head>\n<body><header><p>halfpi pack</p>\
-         <h1>{title}</h1><p>{} weights in {} tensors, matrices as {}</p></header>\n<main>",
+    let about = format!(
+        "{} weights in {} tensors, matrices as {}",
         count(report.weights),
         report.tensors.len(),
-        shown(format),
-    )?;
+        shown(format)
+    );
+    let mut html = page::begin("halfpi pack", title, &about);
     tiles(&mut html, report)?;
     sizes(&mut html, report, &kinds)?;
     charts::sqnr(&mut html, &kinds)?;
@@ -74,12 +65,7 @@ fn page(title: &str, format: &str, report: &PackReport) -> Result<String, fmt::E
 
 /// The figures of the whole file.
 fn tiles(html: &mut String, report: &PackReport) -> fmt::Result {
-    let mut tile = |name: &str, value: &str, about: &str| {
-        write!(
-            html,
-            "<div class=tile><h2>{name}</h2><strong>{value}</strong><p>{about}</p></div>"
-        )
-    };
+    let mut tile = |name, value: &str, about: &str| tile(html, name, value, about);
     let file = report.file_bytes.max(1) as f64;
     let times = (report.weights * 2) as f64 / file;
     tile(
@@ -203,20 +189,4 @@ fn decibels_of(nmse: f64) -> Option<f64> {
 
 fn small(nmse: f64) -> String {
     if nmse == 0.0 { "0".into() } else { format!("{nmse:.2e}") }
-}
-
-/// Text from a model file, for HTML or an attribute in double quotes: on one line, with nothing that a browser obeys.
-pub fn shown(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in one_line(text, 120).chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '&' => safe.push_str("&amp;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
 }
