@@ -230,6 +230,18 @@ fn a_new_model_has_its_tokenizer_from_elsewhere() {
 }
 
 #[test]
+fn an_id_far_beyond_all_tokens_makes_no_model_of_billions_of_rows() {
+    let directory = Directory::new();
+    tokenizer_of(&SyntheticModel::tiny(Architecture::Llama), directory.path());
+    let path = directory.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["model"]["vocab"]["far"] = u32::MAX.into();
+    fs::write(&path, json.to_string()).unwrap();
+    let error = vocab_size(directory.path()).unwrap_err().to_string();
+    assert!(error.contains("an id is 4294967295"), "{error}");
+}
+
+#[test]
 fn wrong_weights_are_refused_and_leave_the_old_file() {
     let model = SyntheticModel::tiny(Architecture::Llama);
     let source = source_of(&model);

@@ -213,11 +213,27 @@ fn tokenizer_json(directory: &Path) -> Result<(PathBuf, TokenizerJson)> {
 /// How many ids the tokenizer of a directory has, added tokens included.
 pub(in super::super) fn vocab_size(directory: &Path) -> Result<usize> {
     let (path, json) = tokenizer_json(directory)?;
-    let vocabulary = vocabulary(&json.model.vocab).map_err(|problem| PackError::Tokenizer { path, problem })?;
+    let refuse = |problem| PackError::Tokenizer {
+        path: path.clone(),
+        problem,
+    };
+    let vocabulary = vocabulary(&json.model.vocab).map_err(refuse)?;
     let added = json.added_tokens.iter().map(|token| token.id);
     let last = vocabulary.keys().copied().chain(added).max();
-    Ok(last.map_or(0, |last| last as usize + 1))
+    let size = last.map_or(0, |last| last as usize + 1);
+    let named = vocabulary.len() + json.added_tokens.len();
+    if size > 2 * named + MOST_UNNAMED {
+        let problem = format!(
+            "an id is {}, and it has {named} tokens: a model would have a row for each",
+            size - 1
+        );
+        return Err(refuse(problem).into());
+    }
+    Ok(size)
 }
+
+/// Ids without a token, besides as many as there are tokens: no file makes a model larger than it justifies.
+const MOST_UNNAMED: usize = 1 << 16;
 
 /// The ids of `model.vocab`.
 fn vocabulary(vocab: &Value) -> Result<BTreeMap<u32, &str>, String> {
