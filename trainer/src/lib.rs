@@ -3,7 +3,6 @@
 
 pub mod batch;
 pub mod checkpoint;
-pub mod data;
 pub mod distill;
 mod error;
 pub mod lora;
@@ -16,15 +15,17 @@ pub mod output;
 pub mod parallel;
 mod parameters;
 pub mod quantize;
-mod random;
 pub mod run;
 pub mod tensor;
 pub mod train;
 pub mod vote;
 
+/// What a model is trained on: a crate of its own, which needs no tensor engine.
+pub use halfpi_data as data;
+pub use halfpi_data::Random;
+
 pub use error::TrainError;
 pub use parameters::{Gradients, Parameter, Parameters};
-pub use random::Random;
 
 /// The result of what can fail with a [`TrainError`].
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;

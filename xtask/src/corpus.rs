@@ -46,7 +46,7 @@ pub fn path(context: &Context) -> Outcome<PathBuf> {
                 .arg(&package),
         )?;
     }
-    let mut prepare = context.cargo(["run", "--quiet", "-p", "halfpi-trainer", "--example", "corpus", "--"]);
+    let mut prepare = context.cargo(["run", "--quiet", "-p", "halfpi-data", "--example", "corpus", "--"]);
     eprintln!("{}", output(prepare.arg(&package).arg(&directory))?);
     // What it was made of is 48 MB that nobody needs.
     fs::remove_dir_all(&package).map_err(io)?;

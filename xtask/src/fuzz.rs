@@ -20,7 +20,7 @@ pub fn run_all(context: &Context) -> Outcome {
         Ok(text) => text
             .parse::<u32>()
             .map_err(|_| format!("HALFPI_FUZZ_SECONDS={text} is not a number of seconds"))?,
-        Err(_) => 60,
+        Err(_) => 45,
     };
     // libFuzzer is C++.
     apt::require(&[("c++", "g++")])?;

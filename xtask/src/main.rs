@@ -55,7 +55,7 @@ Commands:
 Environment:
   HALFPI_CACHE         where the model and the cross-compiled standard library are kept [~/.cache/halfpi]
   HALFPI_TEST_MODEL    a model file to test with instead of the demo model
-  HALFPI_FUZZ_SECONDS  how long each fuzz target runs [60]
+  HALFPI_FUZZ_SECONDS  how long each fuzz target runs [45]
   CI=true              a step that cannot run here is a failure";
 
 fn main() -> ExitCode {

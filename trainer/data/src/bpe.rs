@@ -357,7 +357,7 @@ mod tests {
     use halfpi::transformer::{Architecture, Config};
 
     fn tests() -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests")
     }
 
     fn golden(name: &str) -> Value {

@@ -10,7 +10,7 @@
 //!
 //! ```no_run
 //! use halfpi::pack::{Blueprint, Source};
-//! use halfpi_trainer::data::{Corpus, EncodeOptions, Language, Part, SourceOptions, Sources, StreamOptions};
+//! use halfpi_data::{Corpus, EncodeOptions, Language, Part, SourceOptions, Sources, StreamOptions};
 //!
 //! let model = Blueprint::of(&Source::open("model.gguf")?)?;
 //! let sources = Sources::open(&["chats.jsonl"], SourceOptions::default())?;
@@ -20,7 +20,7 @@
 //! while let Some(batch) = stream.next_batch()? {
 //!     println!("{} tokens", batch.tokens.len());
 //! }
-//! # Ok::<(), halfpi_trainer::TrainError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod batch;
@@ -29,6 +29,7 @@ mod chitchat;
 mod encode;
 mod error;
 mod lines;
+mod random;
 mod reader;
 mod record;
 mod report;
@@ -42,6 +43,7 @@ pub use bpe::{TokenizerOptions, TrainedTokenizer};
 pub use chitchat::{ChitchatReport, prepare_chitchat};
 pub use encode::{EncodeOptions, Language, TrainOn};
 pub use error::{DataError, LineProblem};
+pub use random::Random;
 pub use record::{Chat, Content};
 pub use report::{BadLine, DataReport};
 pub use sources::{OnBadLine, Part, SourceOptions, Sources, TextDocuments};

@@ -39,6 +39,14 @@ impl Corpus {
         })
     }
 
+    /// Other files as the same model reads them.
+    pub fn with_sources(&self, sources: Sources) -> Self {
+        Self {
+            sources: Arc::new(sources),
+            ..self.clone()
+        }
+    }
+
     /// The tokenizer and the template.
     pub fn language(&self) -> &Language {
         self.encoder.language()

@@ -44,7 +44,7 @@ pub fn random<B: AutodiffBackend>(
             let into_residual = name.ends_with("attn_output.weight") || name.ends_with("ffn_down.weight");
             let layers = (2.0 * config.block_count.max(1) as f32).sqrt();
             let deviation = initial.deviation / if into_residual { layers } else { 1.0 };
-            let mut normal = crate::random::Random::of(initial.seed, name);
+            let mut normal = crate::Random::of(initial.seed, name);
             (0..count).map(|_| deviation * normal.normal()).collect()
         };
         parameters.insert(name.clone(), matrix(values, *shape, device));
