@@ -9,8 +9,8 @@ Usage: benches/methods.py --halfpi target/release/halfpi --corpus DIR [--out DIR
 
 DIR has chitchat.jsonl and tokenizer/ (`cargo xtask corpus`). Runs that are there already are not repeated, and one that
 was stopped goes on, so the table can be made in stretches. Bits are those of the matrices in layers, scales included.
-Memory is what the allocator counted after the first update, each class at its own peak. --speed times a few updates of
-each method apart, on a machine that does nothing else: without it, runs may share theirs.
+Memory is what the allocator counts in a run of three updates, after the first, each class at its own peak. --speed times
+a few updates of each method apart, on a machine that does nothing else: without it, runs may share theirs.
 """
 
 import argparse
@@ -81,8 +81,9 @@ def row(args, name, what, method, more):
     """The cells of a method, but for what its loss is over that of another one."""
     report = run(args, name, method, more, args.updates)
     size, bits = packed(args, name)
-    by_class = dict(report["memory"]["by_class"])
-    memory = [by_class[label] for label in CLASSES] + [report["memory"]["peak"]]
+    short = run(args, os.path.join("memory", name), method, more, 3)
+    by_class = dict(short["memory"]["by_class"])
+    memory = [by_class[label] for label in CLASSES] + [short["memory"]["peak"]]
     cells = [f"{bits:.2f}", f"{size / 1e3:.0f}"] + [f"{peak / 1e6:.1f}" for peak in memory]
     if args.speed:
         timed = run(args, os.path.join("speed", name), method, more, 30)

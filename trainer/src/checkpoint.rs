@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensor::{AutodiffBackend, Backend, Tensor, TensorData};
 use crate::train::Trainer;
-use crate::vote::VoteTrainer;
+use crate::vote::{Part, SharedVotes, VoteState, VoteTrainer};
 use crate::{Result, TrainError};
 
 /// The version of what follows.
@@ -21,14 +21,17 @@ const STATE: &str = "halfpi.train";
 const PARAMETER: &str = "parameter.";
 /// What the names of the optimizer's memory begin with.
 const OPTIMIZER: &str = "optimizer.";
-/// A file of integers and votes, as bytes.
-const VOTES: &str = "votes";
+/// What the names of integers, their scales and votes begin with.
+const VOTES: &str = "votes.";
 
 /// Where a run stands, beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The version of the file.
     version: u32,
+    /// What integers that vote are beside their tensors.
+    #[serde(default)]
+    votes: Option<VoteState>,
     /// Updates that were made.
     pub updates: u64,
     /// Tokens that were read.
@@ -47,6 +50,7 @@ impl State {
         let null = serde_json::Value::Null;
         Self {
             version: VERSION,
+            votes: None,
             updates,
             tokens,
             run: null.clone(),
@@ -67,36 +71,7 @@ pub struct Stored {
     pub bytes: Vec<u8>,
 }
 
-impl View for &Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
 impl Stored {
-    /// The numbers of a tensor, to the bit.
-    pub fn of<B: Backend>(tensor: Tensor<B, 2>) -> Self {
-        let shape = tensor.dims().to_vec();
-        let values = crate::tensor::values(tensor);
-        Self {
-            dtype: Dtype::F32,
-            shape,
-            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        }
-    }
-
     /// The tensor, if it is a matrix of floats.
     pub fn to_tensor<B: Backend>(&self, device: &B::Device) -> Option<Tensor<B, 2>> {
         let &[rows, cols] = self.shape.as_slice() else {
@@ -121,29 +96,6 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// What a trainer holds. Where several processes vote, to be taken after a commit, by the first of them.
-    ///
-    /// # Errors
-    /// [`TrainError::Vote`] if the votes cannot be stored.
-    pub fn of<B: AutodiffBackend>(trainer: &Trainer<B>, state: State) -> Result<Self> {
-        let parameters = trainer.parameters.iter();
-        let parameters = parameters.map(|(name, parameter)| {
-            (
-                format!("{PARAMETER}{name}"),
-                Stored::of(parameter.value.clone().inner()),
-            )
-        });
-        let memory = trainer.optimizer.state().into_iter();
-        let memory = memory.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), Stored::of(tensor)));
-        let mut tensors: BTreeMap<String, Stored> = parameters.chain(memory).collect();
-        if let Some(votes) = &trainer.votes {
-            let bytes = votes.lock().to_safetensors()?;
-            let (dtype, shape) = (Dtype::U8, vec![bytes.len()]);
-            tensors.insert(VOTES.to_owned(), Stored { dtype, shape, bytes });
-        }
-        Ok(Self { state, tensors })
-    }
-
     /// Brings a trainer of the same model, on rank `rank` of `workers`, to where this one was. Nothing is changed if it does
     /// not fit.
     ///
@@ -181,10 +133,14 @@ impl Checkpoint {
                 memory.push((name.to_owned(), tensor));
             }
         }
-        let votes = match (&trainer.votes, self.tensors.get(VOTES)) {
+        let votes = match (&trainer.votes, &self.state.votes) {
             (None, None) => None,
-            (Some(votes), Some(stored)) => {
-                let saved = VoteTrainer::from_safetensors(&stored.bytes, rank as u32, workers as u32)?;
+            (Some(votes), Some(state)) => {
+                let tensor = |name: &str| {
+                    let stored = self.tensors.get(&format!("{VOTES}{name}"))?;
+                    Some((stored.dtype, stored.shape.as_slice(), stored.bytes.as_slice()))
+                };
+                let saved = VoteTrainer::from_state(state, tensor, rank as u32, workers as u32)?;
                 if !votes.lock().fits(&saved) {
                     return Err(refuse("its integers are of other matrices".into()));
                 }
@@ -200,36 +156,6 @@ impl Checkpoint {
         }
         trainer.optimizer.restore(memory, self.state.updates);
         Ok(())
-    }
-
-    /// Writes the file `path`, which keeps its old contents until everything is on disk.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`] if that fails: a full disk, for instance. The old file is then still there.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let part = part_of(path);
-        let written = self.write_to(&part).and_then(|()| {
-            let sync = File::open(&part).and_then(|file| file.sync_all());
-            sync.and_then(|()| fs::rename(&part, path))
-                .map_err(|source| io(path, source))
-        });
-        if written.is_err() {
-            // Nobody is left to tell if this fails.
-            let _ = fs::remove_file(&part);
-        }
-        written
-    }
-
-    fn write_to(&self, part: &Path) -> Result<()> {
-        let state = serde_json::to_string(&self.state).map_err(|source| io(part, source.into()))?;
-        let metadata = HashMap::from([(STATE.to_owned(), state)]);
-        safetensors::serialize_to_file(&self.tensors, Some(metadata), part).map_err(|error| {
-            let source = match error {
-                safetensors::SafeTensorError::IoError(source) => source,
-                other => std::io::Error::other(other),
-            };
-            io(part, source)
-        })
     }
 
     /// Reads a checkpoint.
@@ -263,6 +189,99 @@ impl Checkpoint {
             state,
         })
     }
+}
+
+/// A tensor on its way into a file. Its bytes are there while they are written.
+enum Entry<'a, B: Backend> {
+    Floats(Tensor<B, 2>, [usize; 2]),
+    Votes(Part<'a>),
+}
+
+impl<B: Backend> Entry<'_, B> {
+    fn of(tensor: Tensor<B, 2>) -> Self {
+        let shape = tensor.dims();
+        Entry::Floats(tensor, shape)
+    }
+}
+
+impl<B: Backend> View for Entry<'_, B> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Entry::Floats(..) => Dtype::F32,
+            Entry::Votes(part) => part.dtype(),
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Entry::Floats(_, shape) => shape,
+            Entry::Votes(part) => part.shape(),
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Entry::Floats(tensor, _) => {
+                let values = crate::tensor::values(tensor.clone());
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Entry::Votes(part) => part.data(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Entry::Floats(_, [rows, cols]) => rows * cols * size_of::<f32>(),
+            Entry::Votes(part) => part.data_len(),
+        }
+    }
+}
+
+/// Writes what a trainer holds into the file `path`, which keeps its old contents until everything is on disk. Never are
+/// the bytes of more than one tensor there. Where several processes vote, to be called after a commit, by the first of
+/// them.
+///
+/// # Errors
+/// [`TrainError::Io`] if that fails: a full disk, for instance. The old file is then still there.
+pub fn write<B: AutodiffBackend>(trainer: &Trainer<B>, mut state: State, path: &Path) -> Result<()> {
+    let parameters = trainer.parameters.iter().map(|(name, parameter)| {
+        let value = parameter.value.clone().inner();
+        (format!("{PARAMETER}{name}"), Entry::<B::InnerBackend>::of(value))
+    });
+    let memory = trainer.optimizer.state().into_iter();
+    let memory = memory.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), Entry::of(tensor)));
+    let mut tensors: BTreeMap<String, Entry<B::InnerBackend>> = parameters.chain(memory).collect();
+    let votes = trainer.votes.as_ref().map(SharedVotes::lock);
+    if let Some(votes) = &votes {
+        state.votes = Some(votes.state());
+        let parts = votes
+            .parts()
+            .map(|(name, part)| (format!("{VOTES}{name}"), Entry::Votes(part)));
+        tensors.extend(parts);
+    }
+    let part = part_of(path);
+    let written = write_to(tensors, &state, &part).and_then(|()| {
+        let sync = File::open(&part).and_then(|file| file.sync_all());
+        sync.and_then(|()| fs::rename(&part, path))
+            .map_err(|source| io(path, source))
+    });
+    if written.is_err() {
+        // Nobody is left to tell if this fails.
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+fn write_to<B: Backend>(tensors: BTreeMap<String, Entry<'_, B>>, state: &State, part: &Path) -> Result<()> {
+    let state = serde_json::to_string(state).map_err(|source| io(part, source.into()))?;
+    let metadata = HashMap::from([(STATE.to_owned(), state)]);
+    safetensors::serialize_to_file(tensors, Some(metadata), part).map_err(|error| {
+        let source = match error {
+            safetensors::SafeTensorError::IoError(source) => source,
+            other => std::io::Error::other(other),
+        };
+        io(part, source)
+    })
 }
 
 /// Where a file is written before it takes its place.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tensor::{AutodiffBackend, Tensor};
+use crate::tensor::{AutodiffBackend, Tensor, constant};
 use crate::{Result, TrainError};
 
 /// Gradients by the names of their parameters.
@@ -56,7 +56,7 @@ impl<B: AutodiffBackend> Parameters<B> {
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         for (_, parameter) in self.by_name.iter_mut().filter(|(name, _)| is_frozen(name)) {
             parameter.is_trained = false;
-            parameter.value = parameter.value.clone().detach();
+            parameter.value = constant(parameter.value.clone());
         }
     }
 

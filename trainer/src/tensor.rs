@@ -32,9 +32,15 @@ pub fn cuda_device(index: usize) -> crate::Result<<Cuda as burn_tensor::backend:
     Ok(burn_cuda::CudaDevice::new(index))
 }
 
+/// The same numbers, which want no gradient. (`detach` leaves a parameter one: it cuts off what is before a tensor, and
+/// nothing is before a parameter. What is computed from it would be kept for a backward pass.)
+pub fn constant<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
+    tensor.detach().set_require_grad(false)
+}
+
 /// `value` on the way forward, to the bit, and the gradient of `of` on the way back. Both have the same shape.
 pub fn with_gradient_of<B: Backend, const D: usize>(value: Tensor<B, D>, of: Tensor<B, D>) -> Tensor<B, D> {
-    value.detach() + (of.clone() - of.detach())
+    constant(value) + (of.clone() - constant(of))
 }
 
 /// `quantized` on the way forward, the identity on the way back: the straight-through estimator (Bengio et al. 2013,

@@ -623,6 +623,23 @@ fn how_votes_are_committed_can_be_chosen() {
 }
 
 #[test]
+fn looking_at_held_out_text_keeps_no_activations() {
+    let folder = folder("held-out");
+    for method in [&["ternary"][..], &["halfpi4, head=halfpi8", "--vote", "1"]] {
+        let peak = |batches: &'static str| {
+            let usual = ["--shape", "nano", "-n", "2", "--held-out", "0.5", "-o", batches];
+            let all = [&usual[..], &["--held-out-batches", batches, "--method"], method].concat();
+            let report = train_in_batches(&folder, "8", &all);
+            fs::remove_dir_all(folder.join(batches)).unwrap();
+            report["memory"]["peak"].as_u64().unwrap()
+        };
+        // The engine keeps notes of operations, some hundred bytes each; a pass has megabytes of activations.
+        let (few, many) = (peak("1"), peak("9"));
+        assert!(many < few + 8 * (1 << 20), "{method:?}: {few} {many}");
+    }
+}
+
+#[test]
 fn adapters_are_trained_beside_a_packed_model() {
     let folder = folder("lora");
     train(

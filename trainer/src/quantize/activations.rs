@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use halfpi_kernels::format::GROUP;
 
-use crate::tensor::{Backend, Tensor, straight_through};
+use crate::tensor::{Backend, Tensor, constant, straight_through};
 
 /// What matrices are multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Activations {
             Activations::Parts if channels.is_multiple_of(2) => channels / 2,
             Activations::Token | Activations::Group | Activations::Parts => channels,
         };
-        let groups = x.clone().detach().reshape([positions * channels / shared, shared]);
+        let groups = constant(x.clone()).reshape([positions * channels / shared, shared]);
         let largest = groups.clone().max_abs_dim(1).clamp_min(LEAST);
         let codes = (groups * (largest.clone().recip() * MOST)).round();
         let quantized = codes * (largest / MOST);

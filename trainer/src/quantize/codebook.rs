@@ -11,7 +11,7 @@ use half::f16;
 use halfpi::pack::Scales;
 
 use super::scale::by_scale;
-use crate::tensor::{Backend, Tensor, matrix, straight_through, values, with_gradient_of};
+use crate::tensor::{Backend, Tensor, constant, matrix, straight_through, values, with_gradient_of};
 
 /// Scales that are tried.
 const CANDIDATES: usize = 8;
@@ -64,7 +64,7 @@ impl Codebook {
     /// are clipped.
     pub(super) fn quantize<B: Backend>(&self, weight: Tensor<B, 2>) -> Tensor<B, 2> {
         let (shape, device) = (weight.dims(), weight.device());
-        let groups = by_scale(weight.clone().detach(), self.scales);
+        let groups = by_scale(constant(weight.clone()), self.scales);
         let group = groups.dims()[1];
         let mut weights = values(groups);
         let mut inside = vec![1.0; if self.is_clipped { weights.len() } else { 0 }];

@@ -1,6 +1,6 @@
 //! PhaseQuant: native complex weights become 1, i, -1 or -i times a scale (iFairy, arXiv:2508.05571, section 3).
 
-use crate::tensor::{Backend, Tensor, straight_through};
+use crate::tensor::{Backend, Tensor, constant, straight_through};
 
 /// The training code's lower bound of scales.
 const LEAST: f32 = 1e-5;
@@ -11,7 +11,7 @@ const LEAST: f32 = 1e-5;
 pub(super) fn quantize<B: Backend>(weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let [rows, cols] = weight.dims();
     let half = rows / 2;
-    let detached = weight.clone().detach();
+    let detached = constant(weight.clone());
     let re = detached.clone().slice([0..half, 0..cols]);
     let im = detached.slice([half..rows, 0..cols]);
     // Each quarter of the angles holds the edge it begins at: the real ones those at -45° and 135°, where re = -im.

@@ -8,7 +8,7 @@
 use halfpi::pack::Scales;
 
 use super::scale::stored;
-use crate::tensor::{Backend, Tensor, with_gradient_of};
+use crate::tensor::{Backend, Tensor, constant, with_gradient_of};
 
 /// The levels between -α and α.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,9 +73,9 @@ impl Levels {
     pub(super) fn quantize<B: Backend>(self, weight: Tensor<B, 2>, alpha: Tensor<B, 2>) -> Tensor<B, 2> {
         let [rows, cols] = weight.dims();
         let alpha = alpha.reshape([rows, 1]);
-        let scale = stored(alpha.clone().detach().clamp_min(LEAST) / self.stretch(), Scales::Row);
+        let scale = stored(constant(alpha.clone()).clamp_min(LEAST) / self.stretch(), Scales::Row);
         // 0 only for an α that no f16 holds.
-        let x = weight.clone().detach() / scale.clone().clamp_min(f32::MIN_POSITIVE);
+        let x = constant(weight.clone()) / scale.clone().clamp_min(f32::MIN_POSITIVE);
         let inside = x.clone().abs().lower_equal_elem(INSIDE * self.stretch()).float();
         let levels = self.nearest(x.clone());
         let by_scale = levels.clone() - x * inside.clone();

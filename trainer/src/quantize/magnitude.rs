@@ -5,7 +5,7 @@ use halfpi::pack::Scales;
 use halfpi_kernels::format::GROUP;
 
 use super::integers::largest;
-use crate::tensor::{Backend, Tensor};
+use crate::tensor::{Backend, Tensor, constant};
 
 const HALF: usize = GROUP / 2;
 
@@ -30,8 +30,8 @@ pub(super) fn fixed<B: Backend>(weight: Tensor<B, 2>, axes: Tensor<B, 2>, scales
 
 /// Weights with the axis of the larger of each pair. Both have gradients, so that the axis can change.
 pub(super) fn free<B: Backend>(weight: Tensor<B, 2>, scales: Scales) -> Tensor<B, 2> {
-    let axes = axes(weight.clone().detach());
-    let quantized = largest(weight.clone().detach() * axes, scales, INT8);
+    let axes = axes(constant(weight.clone()));
+    let quantized = largest(constant(weight.clone()) * axes, scales, INT8);
     crate::tensor::straight_through(weight, quantized)
 }
 

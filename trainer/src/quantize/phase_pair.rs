@@ -11,7 +11,7 @@ use halfpi::pack::Scales;
 use halfpi_kernels::format::GROUP;
 
 use super::scale::stored;
-use crate::tensor::{Backend, Tensor, straight_through};
+use crate::tensor::{Backend, Tensor, constant, straight_through};
 
 /// Rows and columns of a block are so far apart.
 const HALF: usize = GROUP / 2;
@@ -22,7 +22,7 @@ const LEAST: f32 = 1e-30;
 
 /// Weights as the packed format has them; the identity on the way back.
 pub(super) fn quantize<B: Backend>(weight: Tensor<B, 2>, scales: Scales, stages: u8) -> Tensor<B, 2> {
-    let blocks = Blocks::new(weight.clone().detach(), scales);
+    let blocks = Blocks::new(constant(weight.clone()), scales);
     let quantized = blocks.quantized(stages, scales);
     straight_through(weight, quantized)
 }

@@ -2,7 +2,7 @@
 
 use halfpi::pack::Scales;
 
-use crate::tensor::{Backend, FloatDType, Tensor, straight_through};
+use crate::tensor::{Backend, FloatDType, Tensor, constant, straight_through};
 
 /// A matrix as one row for all weights that share a scale: `[scales, weights]`.
 pub(super) fn by_scale<B: Backend>(weight: Tensor<B, 2>, scales: Scales) -> Tensor<B, 2> {
@@ -34,6 +34,6 @@ pub(super) fn project<B: Backend>(
     levels_of: impl FnOnce(Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>),
 ) -> Tensor<B, 2> {
     let shape = weight.dims();
-    let (levels, scale) = levels_of(by_scale(weight.clone().detach(), scales));
+    let (levels, scale) = levels_of(by_scale(constant(weight.clone()), scales));
     straight_through(weight, (levels * stored(scale, scales)).reshape(shape))
 }

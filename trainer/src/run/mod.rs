@@ -7,7 +7,6 @@ mod report;
 mod start;
 mod trained;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,7 +20,7 @@ use self::start::{Beginning, begin, dims, teacher};
 pub use self::trained::Trained;
 use self::trained::effective;
 use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, State};
+use crate::checkpoint::{self, Checkpoint, State};
 use crate::data::{self, Corpus, Part, Stream, StreamOptions};
 use crate::distill::{CachedDistillation, Distillation};
 use crate::lora::Adapted;
@@ -34,7 +33,7 @@ use crate::quantize::{Dampened, Scheme, convert, match_deviation};
 use crate::tensor::{AutodiffBackend, TransientBackend};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, SharedVotes, VoteTrainer, Voting};
-use crate::{Parameters, Result, TrainError};
+use crate::{Result, TrainError};
 
 /// The checkpoint in a run's directory.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -129,7 +128,14 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         together: &dyn Collective,
     ) -> Result<Self> {
         options.check()?;
-        let mut beginning = begin::<B>(&options.start, options.seed, device)?;
+        let mut votes = options.vote.map(|rule| integers(rule, options, together)).transpose()?;
+        let mut beginning = begin::<B>(&options.start, options.seed, device, &mut |parameters| {
+            let Some(votes) = &mut votes else { return Ok(()) };
+            // At once: there are never floats of all of them.
+            votes.take(parameters, |name, shape| {
+                Range::of(options.scheme.method(name, shape)?.format)
+            })
+        })?;
         if options.sub_norm {
             beginning.add_sub_norms(device);
         }
@@ -141,10 +147,11 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         } = beginning;
         let config = *blueprint.config();
         let scheme = options.scheme.clone();
-        let votes = match options.vote {
-            Some(rule) => Some(integers(rule, &mut parameters, options, together)?),
-            None => None,
-        };
+        if votes.as_ref().is_some_and(|votes| votes.weights() == 0) {
+            let reason = "no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method".into();
+            return Err(TrainError::Option { option: "vote", reason });
+        }
+        let votes = votes.map(SharedVotes::from);
         convert(&mut parameters, &scheme)?;
         if matches!(options.start, Start::New { .. }) {
             // Rounding changes how large random weights are; what training adds to them depends on that.
@@ -407,40 +414,20 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             state.run = json(&self.options.identity());
             state.data = json(&self.stream.position());
             state.history = json(&self.report.history());
-            Checkpoint::of(&self.trainer, state)?.write(&self.checkpoint)?;
+            checkpoint::write(&self.trainer, state, &self.checkpoint)?;
             let _ = progress(Progress::Checkpoint { path: &self.checkpoint });
         }
         Ok(together.barrier()?)
     }
 }
 
-/// Takes the matrices whose formats are plain integers out of the parameters, and makes them such.
-fn integers<B: AutodiffBackend>(
-    rule: Rule,
-    parameters: &mut Parameters<B>,
-    options: &RunOptions,
-    together: &dyn Collective,
-) -> Result<SharedVotes> {
-    let refuse = |reason: &str| {
-        let (option, reason) = ("vote", reason.to_owned());
-        Err(TrainError::Option { option, reason })
-    };
+/// What matrices whose formats are plain integers are trained by.
+fn integers(rule: Rule, options: &RunOptions, together: &dyn Collective) -> Result<VoteTrainer> {
     if options.lora.is_some() {
-        return refuse("adapters are trained beside matrices that stay as they are: train one or the other");
+        let reason = "adapters are trained beside matrices that stay as they are: train one or the other".into();
+        return Err(TrainError::Option { option: "vote", reason });
     }
-    let ranges: BTreeMap<String, Range> = parameters
-        .iter()
-        .filter_map(|(name, parameter)| {
-            let method = options.scheme.method(name, parameter.value.dims())?;
-            Some((name.to_owned(), Range::of(method.format)?))
-        })
-        .collect();
-    if ranges.is_empty() {
-        return refuse("no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method");
-    }
-    let mut votes = VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32);
-    votes.take(parameters, |name| ranges.get(name).copied())?;
-    Ok(votes.into())
+    Ok(VoteTrainer::new(rule)?.shared(together.rank() as u32, together.world_size() as u32))
 }
 
 fn on_device<B: AutodiffBackend>(batch: &data::Batch, device: &B::Device) -> Batch<B> {

@@ -58,15 +58,22 @@ pub(super) fn blueprint(start: &Start) -> Result<Blueprint> {
     })
 }
 
-/// Reads or makes the model.
-pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::Device) -> Result<Beginning<B>> {
+/// Reads or makes the model. `each` is called after every tensor, which it may take out of the parameters.
+pub(super) fn begin<B: AutodiffBackend>(
+    start: &Start,
+    seed: u64,
+    device: &B::Device,
+    each: &mut dyn FnMut(&mut Parameters<B>) -> Result<()>,
+) -> Result<Beginning<B>> {
+    let mut parameters = Parameters::default();
     match start {
         Start::Model(path) => {
             let source = Source::open(path)?;
-            let mut parameters = Parameters::default();
-            for (name, weights) in read::<B>(&source, device)? {
-                parameters.insert(name, weights);
-            }
+            source.read_all(|tensor, values| {
+                let weights = matrix(values, dims(&tensor), device);
+                parameters.insert(tensor.name, weights);
+                each(&mut parameters)
+            })?;
             parameters.freeze(|name| name == ROPE_FACTORS);
             let rope_factors = match parameters.get(ROPE_FACTORS) {
                 Some(factors) => values(factors.value.clone()),
@@ -87,11 +94,12 @@ pub(super) fn begin<B: AutodiffBackend>(start: &Start, seed: u64, device: &B::De
                 seed,
                 ..Initial::default()
             };
-            let named: Vec<_> = tensors
-                .iter()
-                .map(|tensor| (tensor.name.clone(), dims(tensor)))
-                .collect();
-            let parameters = random(&config, &named, initial, device);
+            for tensor in &tensors {
+                let name = &tensor.name;
+                let made = random::<B>(&config, &[(name.clone(), dims(tensor))], initial, device);
+                parameters.insert(name.clone(), made.matrix(name)?);
+                each(&mut parameters)?;
+            }
             let blueprint = Blueprint::new(&config, tokenizer)?;
             Ok(Beginning {
                 blueprint,

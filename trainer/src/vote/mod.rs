@@ -31,5 +31,7 @@ pub use self::matrix::IntegerMatrix;
 pub use self::range::Range;
 pub use self::rule::{Ballot, Choice, Rule};
 pub use self::shared::{Resting, SharedVotes, Voting};
+pub(crate) use self::state::Part;
+pub use self::state::VoteState;
 pub use self::trainer::VoteTrainer;
 pub use self::votes::{VoteWidth, Votes};

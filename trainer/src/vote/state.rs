@@ -1,9 +1,10 @@
 //! Integers and votes in a file, for a run to go on.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
+use safetensors::tensor::{Dtype, View};
+use serde::{Deserialize, Serialize};
 
 use super::{IntegerMatrix, Range, Rule, VoteError, VoteTrainer, VoteWidth, Votes};
 use crate::memory::{self, Class};
@@ -14,99 +15,153 @@ const SCALES: &str = ".scales";
 const VOTES: &str = ".votes";
 const PULL: &str = ".pull";
 
-impl VoteTrainer {
-    /// All of its state as a safetensors file: for each matrix integers (I8), scales (F32), votes (I8 or I16), and where
-    /// scales are learned what was added up for them since the last commit (F32).
-    ///
-    /// To be taken after a commit where several processes vote, by the first of them.
-    ///
-    /// # Errors
-    /// [`VoteError::State`] if the parts do not make a file.
-    pub fn to_safetensors(&self) -> Result<Vec<u8>, VoteError> {
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let mut metadata = HashMap::from([
-            ("micro_steps".to_owned(), self.micro_steps.to_string()),
-            ("commits".to_owned(), self.commits.to_string()),
-            ("rule".to_owned(), serde_json::to_string(&self.rule).map_err(wrong)?),
-        ]);
-        for (name, matrix) in &self.matrices {
-            let shape = matrix.shape().to_vec();
-            let codes = matrix.codes().iter().map(|&code| code as u8).collect();
-            let (width, votes) = match matrix.votes() {
-                Votes::I8(votes) => (Dtype::I8, votes.iter().map(|&vote| vote as u8).collect()),
-                Votes::I16(votes) => (Dtype::I16, votes.iter().flat_map(|vote| vote.to_le_bytes()).collect()),
-            };
-            tensors.push((format!("{name}{CODES}"), Dtype::I8, shape.clone(), codes));
-            for (part, values) in [(SCALES, matrix.learned_scales()), (PULL, matrix.pull())] {
-                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                tensors.push((format!("{name}{part}"), Dtype::F32, vec![values.len()], bytes));
-            }
-            tensors.push((format!("{name}{VOTES}"), width, shape, votes));
-            let range = serde_json::to_string(&matrix.range()).map_err(wrong)?;
-            metadata.insert(format!("{name}.range"), range);
+/// What a trainer is beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VoteState {
+    rule: Rule,
+    micro_steps: u32,
+    commits: u64,
+    /// By the names of matrices.
+    ranges: BTreeMap<String, Range>,
+}
+
+/// Integers, scales or votes of a matrix on their way into a file. Their bytes are there while they are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Part<'a> {
+    shape: Vec<usize>,
+    numbers: Numbers<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Numbers<'a> {
+    I8(&'a [i8]),
+    I16(&'a [i16]),
+    F32(&'a [f32]),
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.numbers {
+            Numbers::I8(_) => Dtype::I8,
+            Numbers::I16(_) => Dtype::I16,
+            Numbers::F32(_) => Dtype::F32,
         }
-        let mut views = Vec::with_capacity(tensors.len());
-        for (name, dtype, shape, bytes) in &tensors {
-            views.push((
-                name.as_str(),
-                TensorView::new(*dtype, shape.clone(), bytes).map_err(wrong)?,
-            ));
-        }
-        serialize(views, Some(metadata)).map_err(wrong)
     }
 
-    /// Goes on from what [`to_safetensors`](Self::to_safetensors) gave, by the rule that was saved with it.
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.numbers {
+            Numbers::I8(numbers) => numbers.iter().map(|&number| number as u8).collect(),
+            Numbers::I16(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Numbers::F32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self.numbers {
+            Numbers::I8(numbers) => size_of_val(numbers),
+            Numbers::I16(numbers) => size_of_val(numbers),
+            Numbers::F32(numbers) => size_of_val(numbers),
+        }
+    }
+}
+
+/// A tensor of a file: its type, its lengths and its bytes, little-endian.
+pub(crate) type Stored<'a> = (Dtype, &'a [usize], &'a [u8]);
+
+impl VoteTrainer {
+    /// What is to be saved beside [`parts`](Self::parts). Where several processes vote both are to be taken after a commit,
+    /// by the first of them.
+    pub(crate) fn state(&self) -> VoteState {
+        let ranges = self
+            .matrices
+            .iter()
+            .map(|(name, matrix)| (name.clone(), matrix.range()));
+        VoteState {
+            rule: self.rule,
+            micro_steps: self.micro_steps,
+            commits: self.commits,
+            ranges: ranges.collect(),
+        }
+    }
+
+    /// Its tensors: for each matrix integers (I8), scales (F32), votes (I8 or I16), and where scales are learned what was
+    /// added up for them since the last commit (F32).
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (String, Part<'_>)> {
+        self.matrices.iter().flat_map(|(name, matrix)| {
+            let shape = matrix.shape();
+            let votes = match matrix.votes() {
+                Votes::I8(votes) => Numbers::I8(votes),
+                Votes::I16(votes) => Numbers::I16(votes),
+            };
+            let floats = |numbers: &'_ [f32]| vec![numbers.len()];
+            [
+                (CODES, shape.to_vec(), Numbers::I8(matrix.codes())),
+                (
+                    SCALES,
+                    floats(matrix.learned_scales()),
+                    Numbers::F32(matrix.learned_scales()),
+                ),
+                (VOTES, shape.to_vec(), votes),
+                (PULL, floats(matrix.pull()), Numbers::F32(matrix.pull())),
+            ]
+            .map(|(part, shape, numbers)| (format!("{name}{part}"), Part { shape, numbers }))
+        })
+    }
+
+    /// Goes on from what was saved, by the rule that was saved with it. `tensor` gives the tensors.
     ///
     /// # Errors
-    /// [`VoteError::State`] if it is no such file; what [`IntegerMatrix::check`] finds, and [`Rule::check`].
-    pub fn from_safetensors(bytes: &[u8], rank: u32, workers: u32) -> Result<Self, VoteError> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
-        let metadata = header.metadata().as_ref().ok_or_else(|| missing("its metadata"))?;
-        let entry = |key: &str| metadata.get(key).ok_or_else(|| missing(key));
-        let file = SafeTensors::deserialize(bytes).map_err(wrong)?;
-        let rule: Rule = serde_json::from_str(entry("rule")?).map_err(wrong)?;
-        rule.check()?;
-        let mut trainer = Self::new(rule)?.shared(rank, workers);
-        trainer.micro_steps = entry("micro_steps")?.parse().map_err(wrong)?;
-        trainer.commits = entry("commits")?.parse().map_err(wrong)?;
-        for tensor in file.names() {
-            let Some(name) = tensor.strip_suffix(CODES) else {
-                continue;
+    /// [`VoteError::State`] if a tensor is missing or of another type; what [`IntegerMatrix::check`] finds, and
+    /// [`Rule::check`].
+    pub(crate) fn from_state<'a>(
+        state: &VoteState,
+        tensor: impl Fn(&str) -> Option<Stored<'a>>,
+        rank: u32,
+        workers: u32,
+    ) -> Result<Self, VoteError> {
+        state.rule.check()?;
+        let mut trainer = Self::new(state.rule)?.shared(rank, workers);
+        trainer.micro_steps = state.micro_steps;
+        trainer.commits = state.commits;
+        let width = state.rule.width(workers);
+        for (name, &range) in &state.ranges {
+            let part = |part: &str, types: &[Dtype]| {
+                let name = format!("{name}{part}");
+                let (dtype, shape, bytes) = tensor(&name).ok_or_else(|| wrong(format_args!("{name} is missing")))?;
+                if types.contains(&dtype) {
+                    Ok((dtype, shape, bytes))
+                } else {
+                    Err(wrong(format_args!("{name} is of type {dtype:?}")))
+                }
             };
-            let codes = file.tensor(tensor).map_err(wrong)?;
-            let &[rows, cols] = codes.shape() else {
-                return Err(wrong(format_args!("{tensor} is no matrix")));
+            let (_, shape, codes) = part(CODES, &[Dtype::I8])?;
+            let &[rows, cols] = shape else {
+                return Err(wrong(format_args!("{name} is no matrix")));
             };
-            let range: Range = serde_json::from_str(entry(&format!("{name}.range"))?).map_err(wrong)?;
-            let scales = file.tensor(&format!("{name}{SCALES}")).map_err(wrong)?;
-            let votes = file.tensor(&format!("{name}{VOTES}")).map_err(wrong)?;
-            if (codes.dtype(), scales.dtype()) != (Dtype::I8, Dtype::F32) {
-                return Err(wrong(format_args!("{name} has other types than I8 and F32")));
-            }
-            let mut votes = memory::class(Class::Votes, || match (votes.dtype(), rule.width(workers)) {
-                (Dtype::I8, VoteWidth::I8) => Ok(Votes::I8(votes.data().iter().map(|&byte| byte as i8).collect())),
+            let (_, _, scales) = part(SCALES, &[Dtype::F32])?;
+            let (dtype, _, votes) = part(VOTES, &[Dtype::I8, Dtype::I16])?;
+            let (_, _, pull) = part(PULL, &[Dtype::F32])?;
+            let (codes, scales) = memory::class(Class::Weights, || {
+                (le(codes, i8::from_le_bytes), le(scales, f32::from_le_bytes))
+            });
+            let votes = memory::class(Class::Votes, || match (dtype, width) {
+                (Dtype::I16, _) => Votes::I16(le(votes, i16::from_le_bytes)),
+                (_, VoteWidth::I8) => Votes::I8(le(votes, i8::from_le_bytes)),
                 // The run goes on with more processes.
-                (Dtype::I8, VoteWidth::I16) => Ok(Votes::I16(
-                    votes.data().iter().map(|&byte| i16::from(byte as i8)).collect(),
-                )),
-                (Dtype::I16, _) => Ok(Votes::I16(le(votes.data(), i16::from_le_bytes))),
-                (other, _) => Err(wrong(format_args!("{name}{VOTES} is of type {other:?}"))),
-            })?;
-            if rank > 0 {
-                votes.clear();
-            }
-            let codes = memory::class(Class::Weights, || codes.data().iter().map(|&byte| byte as i8).collect());
-            let scales = memory::class(Class::Weights, || le(scales.data(), f32::from_le_bytes));
+                (_, VoteWidth::I16) => Votes::I16(le(votes, |byte| i8::from_le_bytes(byte).into())),
+            });
             let mut matrix = IntegerMatrix::from_parts(name, range, [rows, cols], codes, scales, votes)?;
             if rank == 0 {
-                // Files without learned scales may do without.
-                let pull = file.tensor(&format!("{name}{PULL}"));
-                matrix.set_pull(
-                    name,
-                    pull.map_or(Vec::new(), |pull| le(pull.data(), f32::from_le_bytes)),
-                )?;
+                matrix.set_pull(name, le(pull, f32::from_le_bytes))?;
+            } else {
+                // What stays of sums is counted once.
+                matrix.votes_mut().clear();
             }
-            trainer.insert(name, matrix);
+            trainer.insert(name.clone(), matrix);
         }
         Ok(trainer)
     }
@@ -120,8 +175,4 @@ fn wrong(reason: impl ToString) -> VoteError {
     VoteError::State {
         reason: reason.to_string(),
     }
-}
-
-fn missing(what: &str) -> VoteError {
-    wrong(format_args!("{what} is missing"))
 }

@@ -70,18 +70,19 @@ impl VoteTrainer {
         self.matrices.insert(name.into(), matrix);
     }
 
-    /// Takes the parameters for which there is a range out, and turns them into integers.
+    /// Takes the parameters for whose names and shapes there is a range out, and turns them into integers.
     ///
     /// # Errors
     /// [`VoteError::NotFinite`] for a parameter with such a number: those before it are integers then.
     pub fn take<B: AutodiffBackend>(
         &mut self,
         parameters: &mut Parameters<B>,
-        range: impl Fn(&str) -> Option<Range>,
+        range: impl Fn(&str, [usize; 2]) -> Option<Range>,
     ) -> Result<()> {
-        let named = parameters
-            .iter()
-            .filter_map(|(name, _)| Some((name.to_owned(), range(name)?)));
+        let named = parameters.iter().filter_map(|(name, parameter)| {
+            let range = range(name, parameter.value.dims())?;
+            Some((name.to_owned(), range))
+        });
         for (name, range) in named.collect::<Vec<_>>() {
             let value = parameters.matrix(&name)?.inner();
             let (shape, width) = (value.dims(), self.rule.width(self.workers));

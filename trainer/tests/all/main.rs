@@ -58,7 +58,7 @@ fn trainer_of(mut model: SyntheticModel, length: usize, updates: u64) -> Trainer
 fn voting(mut trainer: Trainer<Cpu>, votes: VoteTrainer, range: Range) -> Trainer<Cpu> {
     let mut votes = votes;
     let is_matrix = |name: &str| name.ends_with(".weight") && !name.ends_with("norm.weight");
-    let take = |name: &str| is_matrix(name).then_some(range);
+    let take = |name: &str, _| is_matrix(name).then_some(range);
     votes.take(&mut trainer.parameters, take).unwrap();
     let (votes, scheme) = (SharedVotes::from(votes), Scheme::floats());
     trainer.votes = Some(votes.clone());
