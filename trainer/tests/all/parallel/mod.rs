@@ -1,7 +1,8 @@
 //! Worlds of real processes on loopback. This binary is also the program that they run: the ignored test [`WORKER`], with
 //! a scenario's name and a folder behind it.
 
-#[cfg(feature = "nccl")]
+// Elsewhere libraries have other names.
+#[cfg(all(feature = "nccl", target_os = "linux"))]
 mod gpus;
 mod processes;
 mod worker;

@@ -31,7 +31,7 @@ fn act(scenario: &str, directory: &Path, world: &World) -> Result<(), TrainError
     options.join_timeout = Duration::from_secs(if scenario == "missing" { 3 } else { 60 });
     options.silence_timeout = Duration::from_secs(if scenario == "silence" { 4 } else { 60 });
     options.stall_timeout = Duration::from_secs(if scenario == "stall" { 3 } else { 60 });
-    #[cfg(feature = "nccl")]
+    #[cfg(all(feature = "nccl", target_os = "linux"))]
     if scenario.starts_with("gpus") {
         return super::gpus::act(scenario, directory, world, &options);
     }
