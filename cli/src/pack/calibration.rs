@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use halfpi::pack::{Blueprint, Calibration, Source};
-use halfpi::template::{ChatTemplate, Message, Role};
-use serde_json::Value;
+use halfpi::template::ChatTemplate;
+use halfpi_data::Content;
 
 use crate::output::{Outcome, count, read_text};
 
@@ -100,36 +100,14 @@ impl Documents {
     }
 }
 
-/// The text of a line: its `text`, or its `messages` (or `conversations`) as the template writes them.
+/// The text of a line: a conversation as the template writes it.
 fn document(line: &[u8], template: &ChatTemplate) -> Result<String, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("it is not JSON: {error}"))?;
-    if let Some(text) = value["text"].as_str() {
-        return Ok(format!("{text}\n\n"));
+    match Content::parse(line, "text").map_err(|problem| problem.to_string())? {
+        Content::Text(text) => Ok(text + "\n\n"),
+        Content::Chat(chat) => template
+            .render(&chat.messages, false)
+            .map_err(|error| error.to_string()),
     }
-    let forms = [("messages", "role", "content"), ("conversations", "from", "value")];
-    let found = forms
-        .iter()
-        .find_map(|&(list, role, content)| Some((value[list].as_array()?, role, content)));
-    let (messages, role, content) = found.ok_or("it has neither text nor messages")?;
-    let message = |message: &Value| {
-        Some(Message::new(
-            role_of(message[role].as_str()?)?,
-            message[content].as_str()?,
-        ))
-    };
-    let messages: Option<Vec<Message>> = messages.iter().map(message).collect();
-    let messages = messages.ok_or("a message has nobody known who says it, or no text")?;
-    template.render(&messages, false).map_err(|error| error.to_string())
-}
-
-fn role_of(name: &str) -> Option<Role> {
-    Some(match name {
-        "system" | "developer" => Role::System,
-        "user" | "human" => Role::User,
-        "assistant" | "gpt" => Role::Assistant,
-        "tool" => Role::Tool,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
