@@ -8,14 +8,14 @@
 
 use halfpi_trainer::memory::{self, Claim, Class, Metered};
 use halfpi_trainer::optimize::{AdamW, Optimizer, Sgd, Step};
-use halfpi_trainer::tensor::{AutodiffBackend, Cpu, Tensor, activation, matrix};
+use halfpi_trainer::tensor::{Backend, Cpu, Tensor, activation, matrix};
 use halfpi_trainer::vote::{IntegerMatrix, Range, Rule, SharedVotes, VoteTrainer};
 use halfpi_trainer::{Gradients, Parameters, Random, Result};
 
 #[global_allocator]
 static ALLOCATOR: Metered = Metered;
 
-type Inner = <Cpu as AutodiffBackend>::InnerBackend;
+type Inner = <Cpu as Backend>::Inner;
 
 const BATCH: usize = 8;
 const STEPS: u64 = 2;

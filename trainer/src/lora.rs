@@ -1,7 +1,7 @@
 //! LoRA: matrices that are not trained, with a product of two thin ones added that are (arXiv:2106.09685).
 
 use crate::model::{Arrangement, Weights};
-use crate::tensor::{AutodiffBackend, Int, Tensor, matrix};
+use crate::tensor::{AutodiffBackend, Int, Tensor, linear, matrix};
 use crate::{Parameters, Random, Result};
 
 /// The names that adapters have beside their matrix, as in llama.cpp's adapter files: `[rank, columns]` and
@@ -102,9 +102,10 @@ struct AdaptedWeights<'a, B: AutodiffBackend> {
 
 impl<B: AutodiffBackend> Weights<B> for AdaptedWeights<'_, B> {
     fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+        let precision = self.parameters.precision;
         let base = self.base.linear(name, x.clone())?;
         Ok(match adapter(self.parameters, name) {
-            Some([a, b]) => base + x.matmul(a.transpose()).matmul(b.transpose()) * self.scale,
+            Some([a, b]) => base + linear(linear(x, a, precision), b, precision) * self.scale,
             None => base,
         })
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::tensor::{AutodiffBackend, Tensor, constant};
+use crate::tensor::{AutodiffBackend, Precision, Tensor, constant};
 use crate::{Result, TrainError};
 
 /// Gradients by the names of their parameters.
-pub type Gradients<B> = BTreeMap<String, Tensor<<B as AutodiffBackend>::InnerBackend, 2>>;
+pub type Gradients<B> = BTreeMap<String, Tensor<<B as crate::tensor::Backend>::Inner, 2>>;
 
 /// A tensor that is trained, or kept as it is.
 #[derive(Clone, Debug)]
@@ -24,12 +24,15 @@ pub struct Parameter<B: AutodiffBackend> {
 /// has the tensor's name, a dot and its own.
 #[derive(Clone, Debug)]
 pub struct Parameters<B: AutodiffBackend> {
+    /// What products with the matrices are computed in. They are of 32 bits whatever it is.
+    pub precision: Precision,
     by_name: BTreeMap<String, Parameter<B>>,
 }
 
 impl<B: AutodiffBackend> Default for Parameters<B> {
     fn default() -> Self {
         Self {
+            precision: Precision::F32,
             by_name: BTreeMap::new(),
         }
     }

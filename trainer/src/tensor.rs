@@ -2,11 +2,32 @@
 //!
 //! Everything else is generic over [`Backend`] or, where gradients are computed, [`AutodiffBackend`].
 
+mod backend;
+mod cross_entropy;
+mod gated;
+mod heads;
+mod host;
+mod linear;
+mod norm;
+mod softmax;
+mod step;
+mod straight;
+#[cfg(test)]
+mod testing;
 mod transient;
 
+pub use self::backend::{AutodiffBackend, Backend, Floats};
+pub use self::cross_entropy::cross_entropy;
+pub use self::gated::swiglu;
+pub use self::heads::{Turns, join_heads, split_heads};
+pub(crate) use self::host::{change_rows, change_together, of_rows, sum};
+pub use self::linear::{Precision, linear, products};
+pub use self::norm::rms_norm;
+pub use self::softmax::causal_softmax;
+pub use self::step::Step;
+pub use self::straight::{straight_through, with_gradient_of};
 pub use self::transient::{Transient, TransientBackend};
 use burn_autodiff::checkpoint::strategy::BalancedCheckpointing;
-pub use burn_tensor::backend::{AutodiffBackend, Backend};
 pub use burn_tensor::{
     Bool, Distribution, ElementConversion, FloatDType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, activation,
 };
@@ -38,17 +59,13 @@ pub fn constant<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D
     tensor.detach().set_require_grad(false)
 }
 
-/// `value` on the way forward, to the bit, and the gradient of `of` on the way back. Both have the same shape.
-pub fn with_gradient_of<B: Backend, const D: usize>(value: Tensor<B, D>, of: Tensor<B, D>) -> Tensor<B, D> {
-    constant(value) + (of.clone() - constant(of))
-}
-
-/// `quantized` on the way forward, the identity on the way back: the straight-through estimator (Bengio et al. 2013,
-/// arXiv:1308.3432). Both have the same shape.
-///
-/// What comes out is `quantized` to the bit, which `x + (quantized - x)` is not.
-pub fn straight_through<B: Backend, const D: usize>(x: Tensor<B, D>, quantized: Tensor<B, D>) -> Tensor<B, D> {
-    with_gradient_of(quantized, x)
+/// Whether a device multiplies numbers of this precision.
+pub fn supports<B: Backend>(precision: Precision, device: &B::Device) -> bool {
+    let number = match precision {
+        Precision::F32 => burn_tensor::DType::F32,
+        Precision::Bf16 => burn_tensor::DType::BF16,
+    };
+    B::supports_dtype(device, number)
 }
 
 /// The convolution of `x`, `[batch, channels in, height, width]`, with a kernel `[channels out, channels in, height,
@@ -78,20 +95,4 @@ pub fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 /// The number that a tensor of one element holds.
 pub fn scalar<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> f32 {
     tensor.into_scalar().elem()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn straight_through_is_exact_forward_and_the_identity_back() {
-        let device = Default::default();
-        let x = matrix::<Cpu>(vec![0.1, -0.7, 3.3], [1, 3], &device).require_grad();
-        let rounded = x.clone().round();
-        let y = straight_through(x.clone(), rounded);
-        assert_eq!(values(y.clone()), [0.0, -1.0, 3.0]);
-        let gradients = (y * matrix(vec![2.0, 3.0, 5.0], [1, 3], &device)).sum().backward();
-        assert_eq!(values(x.grad(&gradients).unwrap()), [2.0, 3.0, 5.0]);
-    }
 }

@@ -17,6 +17,7 @@ use halfpi_trainer::lora::Lora;
 use halfpi_trainer::optimize::Schedule;
 use halfpi_trainer::quantize::Scheme;
 use halfpi_trainer::run::{CacheOptions, OptimizerKind, RunOptions, Shape, Start, TeacherOptions, TeacherSource};
+use halfpi_trainer::tensor::Precision;
 use halfpi_trainer::vote::{Choice, Range, Rule};
 
 use crate::output::Outcome;
@@ -182,6 +183,9 @@ pub struct Args {
     /// Updates between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 500)]
     checkpoint_every: u64,
+    /// What products with weights are computed in; weights, norms, loss and optimizer stay in f32
+    #[arg(long, value_enum, default_value_t = Products::F32)]
+    precision: Products,
     /// Chooses first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -237,6 +241,12 @@ pub enum Collective {
 /// From a second to a week.
 fn seconds() -> impl TypedValueParser<Value = u64> {
     clap::value_parser!(u64).range(1..=604_800)
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Products {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -319,6 +329,10 @@ impl Args {
             length: self.length,
             accumulate: self.accumulate,
             clip: (self.clip > 0.0).then_some(self.clip),
+            precision: match self.precision {
+                Products::F32 => Precision::F32,
+                Products::Bf16 => Precision::Bf16,
+            },
             seed: self.seed,
             teacher: self.teacher().map(|source| TeacherOptions { source, mixture }),
             dampening: self.regularize,

@@ -1,18 +1,7 @@
 //! Attention over whole sequences.
 
-use super::rope::Rope;
-use crate::tensor::{Backend, Tensor, TensorData, activation};
+use crate::tensor::{Backend, Tensor, Turns, causal_softmax, join_heads, products, split_heads};
 use halfpi::transformer::Config;
-
-/// Instead of minus infinity, whose gradient is no number.
-const FORBIDDEN: f32 = -1e9;
-
-/// What is added to scores, `[length, length]`: nobody looks at what comes after.
-pub(super) fn mask<B: Backend>(length: usize, device: &B::Device) -> Tensor<B, 2> {
-    let row = |i: usize| (0..length).map(move |j| if j > i { FORBIDDEN } else { 0.0 });
-    let values: Vec<f32> = (0..length).flat_map(row).collect();
-    Tensor::from_data(TensorData::new(values, [length, length]), device)
-}
 
 /// Each query head's mix of the values, `[batch * length, heads * head_dim]`, of queries of that shape and keys and values
 /// `[batch * length, kv heads * head_dim]`.
@@ -25,17 +14,13 @@ pub(super) fn causal_attention<B: Backend>(
     q: Tensor<B, 2>,
     k: Tensor<B, 2>,
     v: Tensor<B, 2>,
-    rope: &Rope<B>,
-    mask: &Tensor<B, 2>,
+    turns: &Turns<B::Inner>,
 ) -> Tensor<B, 2> {
-    let (kv_heads, head_dim) = (config.head_count_kv, config.head_dim);
-    let shared = config.head_count / kv_heads;
+    let (heads, kv_heads, head_dim) = (config.head_count, config.head_count_kv, config.head_dim);
     let length = q.dims()[0] / batch;
-    // Turned before positions and heads change places: the engine is fast on what lies in order.
-    let heads = |x: Tensor<B, 2>, heads: usize| x.reshape([batch, length, heads, head_dim]);
-    let q = rope.turn(heads(q, kv_heads * shared)).swap_dims(1, 2);
-    let k = rope.turn(heads(k, kv_heads)).swap_dims(1, 2);
-    let v = heads(v, kv_heads).swap_dims(1, 2);
+    let q = split_heads(q, [batch, heads], Some(turns.clone()));
+    let k = split_heads(k, [batch, kv_heads], Some(turns.clone()));
+    let v = split_heads(v, [batch, kv_heads], None);
 
     // Of complex numbers, `head_dim` floats are half as many channels.
     let channels = if config.architecture.is_complex() {
@@ -43,15 +28,9 @@ pub(super) fn causal_attention<B: Backend>(
     } else {
         head_dim
     };
-    let scale = (channels as f32).sqrt().recip();
-    let q = q.reshape([batch, kv_heads, shared * length, head_dim]) * scale;
-    let scores = q
-        .matmul(k.swap_dims(2, 3))
-        .reshape([batch, kv_heads * shared, length, length]);
-    let weights = activation::softmax(scores + mask.clone().unsqueeze::<4>(), 3);
-    let mixed = weights.reshape([batch, kv_heads, shared * length, length]).matmul(v);
-    let mixed = mixed
-        .reshape([batch, kv_heads * shared, length, head_dim])
-        .swap_dims(1, 2);
-    mixed.reshape([batch * length, kv_heads * shared * head_dim])
+    let groups = batch * kv_heads;
+    let shares = causal_softmax(products(q, k, groups), (channels as f32).sqrt().recip());
+    let shares = shares.reshape([groups, heads / kv_heads * length, length]);
+    let mixed = shares.matmul(v.reshape([groups, length, head_dim]));
+    join_heads(mixed.reshape([batch * heads * length, head_dim]), [batch, heads])
 }

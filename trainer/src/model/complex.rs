@@ -2,21 +2,21 @@
 //!
 //! A position of `n` complex channels is `2n` floats: the real parts, then the imaginary ones. So is a head.
 
-use crate::tensor::{Backend, Tensor};
+use crate::tensor::{Backend, Precision, Tensor, linear};
 
 /// `x Wᵀ`; where the weight is half as wide as `x` it is the real parts of a complex matrix, row by row, followed by the
 /// imaginary ones, and this is `W conj(x)`.
-pub(crate) fn product<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(crate) fn product<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
     let [rows, cols] = weight.dims();
     if x.dims()[1] != 2 * cols {
-        return x.matmul(weight.transpose());
+        return linear(x, weight, precision);
     }
     // With W = A + iB: re = A re x + B im x, im = B re x - A im x.
     let a = weight.clone().slice([0..rows / 2, 0..cols]);
     let b = weight.slice([rows / 2..rows, 0..cols]);
     let re = Tensor::cat(vec![a.clone(), b.clone()], 1);
     let im = Tensor::cat(vec![b, a.neg()], 1);
-    x.matmul(Tensor::cat(vec![re, im], 0).transpose())
+    linear(x, Tensor::cat(vec![re, im], 0), precision)
 }
 
 /// Brings the parts of every head together: `[re of all heads, im of all heads]` becomes `[re, im]` of one head after the

@@ -11,10 +11,9 @@ mod rope;
 use self::attention::causal_attention;
 use self::complex::{gather_heads, scatter_heads, squared_relu_glu};
 pub use self::initial::{Initial, random};
-pub use self::plain::{Arrangement, Plain};
-use self::rope::Rope;
+pub use self::plain::{Arrangement, Named, Plain, PlainWeights};
 use crate::Result;
-use crate::tensor::{Backend, Int, Tensor, activation};
+use crate::tensor::{Backend, Int, Tensor, Turns, activation, rms_norm, swiglu};
 use halfpi::transformer::{Architecture, Config};
 
 /// Where the transformer gets its weights: as they are, quantized, with adapters.
@@ -54,9 +53,7 @@ impl<B: Backend> Observer<B> for () {}
 #[derive(Clone, Debug)]
 pub struct Transformer<B: Backend> {
     config: Config,
-    rope: Rope<B>,
-    /// 0 where a position may look, a large negative number where it must not: `[length, length]`.
-    mask: Tensor<B, 2>,
+    turns: Turns<B::Inner>,
 }
 
 impl<B: Backend> Transformer<B> {
@@ -65,8 +62,7 @@ impl<B: Backend> Transformer<B> {
     pub fn new(config: &Config, length: usize, rope_factors: &[f32], device: &B::Device) -> Self {
         Self {
             config: *config,
-            rope: Rope::new(config, length, rope_factors, device),
-            mask: attention::mask(length, device),
+            turns: rope::turns(config, length, rope_factors, device),
         }
     }
 
@@ -151,7 +147,7 @@ impl<B: Backend> Transformer<B> {
         } else {
             (q, k, v)
         };
-        let mixed = causal_attention(config, batch, q, k, v, &self.rope, &self.mask);
+        let mixed = causal_attention(config, batch, q, k, v, &self.turns);
         let mixed = if is_complex {
             scatter_heads(mixed, query_heads)
         } else {
@@ -176,7 +172,7 @@ impl<B: Backend> Transformer<B> {
                 gate.clone() * gate * up
             }
             Architecture::IFairy => squared_relu_glu(gate, up),
-            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => activation::silu(gate) * up,
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => swiglu(gate, up),
         };
         if weights.vector(&name("ffn_sub_norm.weight")).is_some() {
             inner = self.norm(weights, &name("ffn_sub_norm.weight"), inner)?;
@@ -195,7 +191,7 @@ impl<B: Backend> Transformer<B> {
         } else {
             1.0
         };
-        Ok(rms_norm(x, floats, epsilon) * weight.unsqueeze::<2>())
+        Ok(rms_norm(x, weight.unsqueeze(), floats, epsilon))
     }
 
     /// The same for each head.
@@ -204,10 +200,4 @@ impl<B: Backend> Transformer<B> {
         let heads = x.reshape([positions * channels / self.config.head_dim, self.config.head_dim]);
         Ok(self.norm(weights, name, heads)?.reshape([positions, channels]))
     }
-}
-
-/// `x` divided by the root of its channels' mean square; each of them is so many floats.
-fn rms_norm<B: Backend>(x: Tensor<B, 2>, floats: f32, epsilon: f32) -> Tensor<B, 2> {
-    let mean_square = (x.clone() * x.clone()).mean_dim(1) * floats;
-    x * (mean_square + epsilon).sqrt().recip()
 }

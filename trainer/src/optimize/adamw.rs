@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Optimizer, Step};
-use crate::tensor::{Backend, Tensor};
+use crate::tensor::{Backend, Tensor, change_together};
 
 /// AdamW, with two numbers of memory a parameter.
 #[derive(Clone, Debug)]
@@ -40,6 +40,22 @@ impl<B: Backend> Optimizer<B> for AdamW<B> {
     }
 
     fn update(&mut self, name: &str, value: Tensor<B, 2>, gradient: Tensor<B, 2>, step: Step) -> Tensor<B, 2> {
+        // The means began at 0: what they are too small by.
+        let updates = i32::try_from(self.updates.max(1)).unwrap_or(i32::MAX);
+        let bias = |beta: f32| (1.0 - f64::from(beta).powi(updates)) as f32;
+        let (size_bias, rate) = (bias(self.beta_2), step.rate / bias(self.beta_1));
+        let kept = 1.0 - step.rate * step.decay;
+        if let Some(moments) = self.moments.get_mut(name) {
+            let (beta_1, beta_2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
+            let changed = change_together(&value, moments, &gradient, |value, [mean, square], gradient| {
+                *mean = *mean * beta_1 + gradient * (1.0 - beta_1);
+                *square = *square * beta_2 + gradient * gradient * (1.0 - beta_2);
+                *value = *value * kept - *mean / ((*square / size_bias).sqrt() + epsilon) * rate;
+            });
+            if let Some(changed) = changed {
+                return changed;
+            }
+        }
         let square = gradient.clone() * gradient.clone();
         let [mean, square] = match self.moments.remove(name) {
             None => [gradient * (1.0 - self.beta_1), square * (1.0 - self.beta_2)],
@@ -48,13 +64,10 @@ impl<B: Backend> Optimizer<B> for AdamW<B> {
                 mean_square * self.beta_2 + square * (1.0 - self.beta_2),
             ],
         };
-        // The means began at 0: what they are too small by.
-        let updates = i32::try_from(self.updates.max(1)).unwrap_or(i32::MAX);
-        let bias = |beta: f32| (1.0 - f64::from(beta).powi(updates)) as f32;
-        let size = (square.clone() / bias(self.beta_2)).sqrt() + self.epsilon;
-        let change = mean.clone() / size * (step.rate / bias(self.beta_1));
+        let size = (square.clone() / size_bias).sqrt() + self.epsilon;
+        let change = mean.clone() / size * rate;
         self.moments.insert(name.to_owned(), [mean, square]);
-        value * (1.0 - step.rate * step.decay) - change
+        value * kept - change
     }
 
     fn state(&self) -> Vec<(String, Tensor<B, 2>)> {

@@ -77,7 +77,7 @@ impl<B: AutodiffBackend> Quantized<'_, B> {
 impl<B: AutodiffBackend> Weights<B> for Quantized<'_, B> {
     fn linear(&self, name: &str, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
         let x = self.activations(name)?.quantize(x);
-        Ok(product(x, self.effective(name)?))
+        Ok(product(x, self.effective(name)?, self.parameters.precision))
     }
 
     fn embedding(&self, tokens: Tensor<B, 1, Int>) -> Result<Tensor<B, 2>> {

@@ -3,20 +3,51 @@
 use halfpi::pack::Scales;
 
 use super::scale::project;
-use crate::tensor::{Backend, Tensor};
+use crate::tensor::{Backend, Tensor, change_rows, matrix, of_rows, sum};
 
 /// Thresholds below this count as this: nothing is divided by 0.
 const LEAST: f32 = 1e-30;
+/// Weights that are added up in one go.
+const PART: usize = 4096;
 
 /// -s, 0 or s, where s is the mean magnitude of the weights that share it: 0 for those of at most `threshold` times as
 /// much. The identity on the way back.
 pub(super) fn abs_mean<B: Backend>(weight: Tensor<B, 2>, scales: Scales, threshold: f32) -> Tensor<B, 2> {
     project(weight, scales, |weight| {
+        if let Some(numbers) = B::floats(&weight) {
+            return on_host(weight, numbers.as_ref(), threshold);
+        }
         let scale = weight.clone().abs().mean_dim(1);
         // What rounds to 0 is at most half of what it is divided by.
         let twice = (scale.clone() * (2.0 * threshold)).clamp_min(LEAST);
         ((weight * twice.recip()).round().clamp(-1.0, 1.0), scale)
     })
+}
+
+/// The same in two passes.
+fn on_host<B: Backend>(weight: Tensor<B, 2>, numbers: &[f32], threshold: f32) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let ([scales, shared], device) = (weight.dims(), weight.device());
+    // Sums of a few thousand weights, and then the sum of those: exact enough, and the same with any number of threads.
+    let part = (1..=PART.min(shared))
+        .rev()
+        .find(|part| shared.is_multiple_of(*part))
+        .unwrap_or(1);
+    let sums = of_rows(numbers, part, |_, part| sum(part, f32::abs));
+    let total = |sums: &[f32]| sums.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+    let means: Vec<f32> = sums
+        .chunks(shared / part)
+        .map(|sums| (total(sums) / shared as f64) as f32)
+        .collect();
+    // In rows of one part each, so that a scale for the whole matrix leaves work for all threads.
+    let parts = weight.reshape([numbers.len() / part, part]);
+    let levels = change_rows(parts, |row, weights| {
+        let factor = (means[row / (shared / part)] * (2.0 * threshold)).max(LEAST).recip();
+        for weight in weights {
+            let x = *weight * factor;
+            *weight = if x.abs() > 0.5 { x.signum() } else { 0.0 };
+        }
+    });
+    (levels.reshape([scales, shared]), matrix(means, [scales, 1], &device))
 }
 
 #[cfg(test)]

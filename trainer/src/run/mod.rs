@@ -30,7 +30,7 @@ use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
 use crate::quantize::{Dampened, Scheme, convert, match_deviation};
-use crate::tensor::{AutodiffBackend, TransientBackend};
+use crate::tensor::{AutodiffBackend, TransientBackend, supports};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, SharedVotes, VoteTrainer, Voting};
 use crate::{Result, TrainError};
@@ -152,6 +152,13 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             return Err(TrainError::Option { option: "vote", reason });
         }
         let votes = votes.map(SharedVotes::from);
+        if !supports::<B>(options.precision, device) {
+            return Err(TrainError::Option {
+                option: "precision",
+                reason: "this device does not multiply numbers of 16 bits: train with f32".into(),
+            });
+        }
+        parameters.precision = options.precision;
         convert(&mut parameters, &scheme)?;
         if matches!(options.start, Start::New { .. }) {
             // Rounding changes how large random weights are; what training adds to them depends on that.

@@ -11,6 +11,7 @@ use crate::lora::Lora;
 use crate::optimize::Schedule;
 use crate::parallel::Collective;
 use crate::quantize::Scheme;
+use crate::tensor::Precision;
 use crate::vote::Rule;
 use crate::{Result, TrainError};
 
@@ -48,6 +49,8 @@ pub struct RunOptions {
     pub accumulate: usize,
     /// The norm of all gradients to which they are cut; `None` leaves them.
     pub clip: Option<f32>,
+    /// What products with weights are computed in.
+    pub precision: Precision,
     /// Chooses first weights and the order of the data.
     pub seed: u64,
     /// A teacher, and what is learnt from it.

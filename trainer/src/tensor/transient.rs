@@ -96,7 +96,7 @@ impl<B: Backend> Backward<B, 1> for Rows {
     }
 }
 
-impl<B: Backend, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
+impl<B: Backend<Inner = B>, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
     fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
         let mut x = x.into_primitive().tensor();
         let is_tracked = !x.node.requirement.is_none();

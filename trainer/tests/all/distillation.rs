@@ -7,14 +7,14 @@ use halfpi_trainer::lora::{Adapted, Lora};
 use halfpi_trainer::model::{Plain, Transformer};
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::parallel::Single;
-use halfpi_trainer::tensor::{AutodiffBackend, Cpu, matrix, values};
+use halfpi_trainer::tensor::{Backend, Cpu, matrix, values};
 use halfpi_trainer::train::Trainer;
 
 use super::{counting, trainer};
 
 const LENGTH: usize = 8;
 
-type Inner = <Cpu as AutodiffBackend>::InnerBackend;
+type Inner = <Cpu as Backend>::Inner;
 
 fn teacher(trainer: &Trainer<Cpu>) -> Teacher<Inner> {
     let weights = trainer.parameters.iter();

@@ -5,7 +5,7 @@ use halfpi_trainer::batch::Batch;
 use halfpi_trainer::checkpoint::{self, Checkpoint, State};
 use halfpi_trainer::objective::NextToken;
 use halfpi_trainer::parallel::Single;
-use halfpi_trainer::tensor::{Cpu, values};
+use halfpi_trainer::tensor::{Cpu, Precision, values};
 use halfpi_trainer::train::Trainer;
 
 use super::{counting, trainer};
@@ -34,6 +34,22 @@ fn the_loss_falls() {
     assert!(losses[0] > 4.0 && before > 4.0, "{losses:?}");
     assert!(after < 0.5 && losses[59] < 0.5, "{after} {losses:?}");
     assert_eq!(trainer.updates(), 60);
+}
+
+/// Weights, and what comes of them, stay of 32 bits: only what is multiplied is rounded.
+#[test]
+fn products_of_16_bits_learn_as_those_of_32() {
+    let losses = |precision| {
+        let mut trainer = trainer(LENGTH, 60);
+        trainer.parameters.precision = precision;
+        let batch = |i| counting(i, 8, LENGTH);
+        (0..60).map(|i| update(&mut trainer, &[batch(i)])).collect::<Vec<f32>>()
+    };
+    let (exact, rounded) = (losses(Precision::F32), losses(Precision::Bf16));
+    assert_ne!(exact, rounded);
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        assert!((exact - rounded).abs() < 0.02 * exact + 0.02, "{exact} {rounded}");
+    }
 }
 
 #[test]
