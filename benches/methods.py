@@ -20,6 +20,9 @@ import subprocess
 import sys
 import time
 
+# 0.97 million parameters with a vocabulary of 4,096, 0.44 of them in layers.
+SHAPE = {"architecture": "llama", "block_count": 3, "embedding_length": 128, "feed_forward_length": 256, "head_count": 4,
+         "head_count_kv": 2, "context_length": 2048, "tied": True}
 HEAD = "head=q8"
 
 # name, what it is, method, other options
@@ -96,7 +99,7 @@ def main():
     parser.add_argument("--halfpi", required=True, help="the command, built with --features train")
     parser.add_argument("--corpus", required=True, help="directory of `cargo xtask corpus`")
     parser.add_argument("--out", default="target/methods", help="where runs are kept")
-    parser.add_argument("--shape", default="micro")
+    parser.add_argument("--shape", help="a shape of halfpi train [default: 3 layers of 128 channels]")
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=128)
@@ -108,6 +111,12 @@ def main():
     unknown = set(only) - {name for name, *_ in METHODS}
     if unknown:
         sys.exit(f"no such methods: {', '.join(sorted(unknown))}")
+
+    os.makedirs(args.out, exist_ok=True)
+    if args.shape is None:
+        args.shape = os.path.join(args.out, "shape.json")
+        with open(args.shape, "w", encoding="utf-8") as file:
+            json.dump(SHAPE, file)
 
     rows, failures = [], []
     for name, what, method, more in METHODS:
@@ -126,7 +135,7 @@ def main():
         first = rows[0][1]
         print(f"{first['parameters'] / 1e6:.2f} million parameters, {first['tokens'] / 1e6:.2f} million tokens each\n")
     titles = ["method", "held-out loss, nats a token", "over AdamW in f32", "bits a weight", "file, kB"]
-    titles += [f"{label}, MB" for label in CLASSES[:-1] + ["the rest", "peak"]] + ["tokens/s"] * args.speed
+    titles += [f"{label}, MB" for label in CLASSES[:-1] + ["other", "peak"]] + ["tokens/s"] * args.speed
     print(f"| {' | '.join(titles)} |\n|---|{'--:|' * (len(titles) - 1)}")
     base = next((loss(report) for what, report, _ in rows if what == METHODS[0][1]), None)
     for what, report, cells in rows:
