@@ -135,7 +135,7 @@ def main():
         first = rows[0][1]
         print(f"{first['parameters'] / 1e6:.2f} million parameters, {first['tokens'] / 1e6:.2f} million tokens each\n")
     titles = ["method", "held-out loss, nats a token", "over AdamW in f32", "bits a weight", "file, kB"]
-    titles += [f"{label}, MB" for label in CLASSES[:-1] + ["other", "peak"]] + ["tokens/s"] * args.speed
+    titles += [f"{label}, MB" for label in CLASSES[:-1] + ["the rest", "peak"]] + ["tokens/s"] * args.speed
     print(f"| {' | '.join(titles)} |\n|---|{'--:|' * (len(titles) - 1)}")
     base = next((loss(report) for what, report, _ in rows if what == METHODS[0][1]), None)
     for what, report, cells in rows:
