@@ -185,7 +185,12 @@ def main():
         if not path.exists():
             # Appears when it is complete, so that an interrupted run leaves nothing half done.
             part = path.with_suffix(".part")
-            pack(args, row, part)
+            try:
+                pack(args, row, part)
+            except subprocess.CalledProcessError:
+                # What it loses is in the error that it printed.
+                print(f"| {row} | refused | | | | | |", flush=True)
+                continue
             part.rename(path)
         results[row] = figures = measure(args, path)
         rises = " | ".join(f"{figures[name]:+.3f}" for name in (*TEXTS, "mean"))
