@@ -202,7 +202,7 @@ pub struct Args {
     /// Go on from the checkpoint in DIR, with the same options
     #[arg(long)]
     pub resume: bool,
-    /// Compute what is cheap again for the backward pass instead of keeping it: less memory
+    /// Compute what is cheap again for the backward pass instead of keeping it: less memory in f32, hardly any with ternary
     #[arg(long)]
     pub recompute: bool,
     /// What computes

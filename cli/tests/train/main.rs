@@ -208,6 +208,36 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     assert!(refused.contains("checkpoint"), "{refused}");
 }
 
+/// What a command prints that succeeds.
+fn succeeds(folder: &Path, args: &[&str]) -> Vec<u8> {
+    let output = halfpi(folder, args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    output.stdout
+}
+
+/// Packs what a run left for the hub again.
+fn pack_hub(folder: &Path, format: &str) {
+    let pack = [
+        "pack",
+        "run/hub",
+        "--head",
+        "q8",
+        "-o",
+        "again.gguf",
+        "--format",
+        format,
+    ];
+    succeeds(folder, &pack);
+}
+
+/// How far two models' predictions are apart.
+fn compare(folder: &Path, model: &str, reference: &str) -> Value {
+    let files = ["--model", model, "--reference", reference];
+    let compare = [&["eval", "compare", "--text", "chats.jsonl", "--json"], &files[..]].concat();
+    serde_json::from_slice(&succeeds(folder, &compare)).unwrap()
+}
+
 #[test]
 fn what_was_trained_is_written_for_others_too() {
     let folder = folder("others");
@@ -226,40 +256,9 @@ fn what_was_trained_is_written_for_others_too() {
     train(&folder, &args);
     assert!(folder.join("run/codes.safetensors").metadata().unwrap().len() > 100_000);
     // The hub's directory is a model, from which training goes on, and packing finds the same weights in it.
-    let pack = [
-        "pack",
-        "run/hub",
-        "--format",
-        "phi4",
-        "--head",
-        "q8",
-        "-o",
-        "again.gguf",
-        "--json",
-    ];
-    let output = halfpi(&folder, &pack);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let compare = [
-        "eval",
-        "compare",
-        "--model",
-        "again.gguf",
-        "--reference",
-        "run/model.gguf",
-        "--text",
-        "chats.jsonl",
-        "--json",
-    ];
-    let output = halfpi(&folder, &compare);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let compared: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        compared["top1_agreement"]
-            .as_f64()
-            .or(compared["top_1_agreement"].as_f64()),
-        Some(1.0),
-        "{compared}"
-    );
+    pack_hub(&folder, "phi4");
+    let compared = compare(&folder, "again.gguf", "run/model.gguf");
+    assert_eq!(compared["top1_agreement"].as_f64(), Some(1.0), "{compared}");
     train(
         &folder,
         &["--from", "run/hub", "--method", "phi4, head=q8", "-n", "2", "-o", "on"],
@@ -289,31 +288,9 @@ fn norms_are_added_inside_the_blocks() {
     let parameters = |report: &Value| report["parameters"].as_u64().unwrap();
     assert_eq!(parameters(&report), parameters(&plain) + 2 * (64 + 192));
 
-    let pack = [
-        "pack",
-        "run/hub",
-        "--format",
-        "ternary",
-        "--head",
-        "q8",
-        "-o",
-        "again.gguf",
-    ];
-    let output = halfpi(&folder, &pack);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let compare = [
-        "eval",
-        "compare",
-        "--model",
-        "again.gguf",
-        "--text",
-        "chats.jsonl",
-        "--json",
-    ];
+    pack_hub(&folder, "ternary");
     let divergence = |reference: &str| {
-        let output = halfpi(&folder, &[&compare[..], &["--reference", reference]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let compared: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let compared = compare(&folder, "again.gguf", reference);
         compared["kl_divergence"].as_f64().unwrap()
     };
     // The hub's floats of 16 bits round the norms.
