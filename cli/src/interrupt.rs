@@ -1,4 +1,5 @@
-//! Ctrl-C for commands that write files: they stop from within, so that no half of a file stays behind.
+//! Ctrl-C, and `SIGTERM` of a scheduler, for commands that write files: they stop from within, so that no half of a file
+//! stays behind, and training leaves a checkpoint.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -6,16 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::output::Outcome;
 
-/// Whether Ctrl-C was pressed.
+/// Whether the command was asked to stop.
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on Ctrl-C is only noted.
+    /// From now on that is only noted.
     pub fn noted() -> Outcome<Self> {
-        let pressed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&pressed);
+        let asked = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&asked);
         ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
-        Ok(Self(pressed))
+        #[cfg(unix)]
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&asked))?;
+        Ok(Self(asked))
     }
 
     /// What to answer a function that reports progress.

@@ -14,6 +14,7 @@ pub mod optimize;
 pub mod output;
 pub mod parallel;
 mod parameters;
+pub mod pass;
 pub mod quantize;
 pub mod run;
 pub mod tensor;

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::batch::Batch;
 use crate::loss;
-use crate::model::{Transformer, Weights};
+use crate::pass::Pass;
 use crate::tensor::{AutodiffBackend, Tensor};
 use crate::{Gradients, Parameters};
 
@@ -11,10 +11,11 @@ use crate::{Gradients, Parameters};
 pub trait Objective<B: AutodiffBackend> {
     /// The loss summed over the targets of `batch`, each counted with its weight: a tensor of one number. The mean over an
     /// update of several batches, on several machines, is then the quotient of sums.
+    /// `student` is asked for its logits of the batch.
     ///
     /// # Errors
     /// Whatever the forward pass says.
-    fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>>;
+    fn loss(&mut self, student: &mut Pass<'_, B>, batch: &Batch<B>) -> Result<Tensor<B, 1>>;
 
     /// Adds what does not depend on a batch to the gradients of an update, after so many others: once, when those of all
     /// batches and processes are summed.
@@ -31,8 +32,8 @@ pub trait Objective<B: AutodiffBackend> {
 pub struct NextToken;
 
 impl<B: AutodiffBackend> Objective<B> for NextToken {
-    fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
-        let logits = model.forward(weights, batch.tokens.clone(), &mut ())?;
+    fn loss(&mut self, student: &mut Pass<'_, B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
+        let logits = student.logits(batch.tokens.clone(), &mut ())?;
         Ok(loss::cross_entropy(
             logits,
             batch.targets.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tensor::{AutodiffBackend, Precision, Tensor, constant};
+use crate::tensor::{AutodiffBackend, Backend, Precision, Tensor, constant};
 use crate::{Result, TrainError};
 
 /// Gradients by the names of their parameters.
@@ -70,6 +70,16 @@ impl<B: AutodiffBackend> Parameters<B> {
         frozen
     }
 
+    /// The same values for one way back. Where a trained tensor begins a second one, the engine has forgotten it after the
+    /// first, and what another thread cleans up may be what was just computed from it (burn-autodiff 0.21).
+    pub(crate) fn leaves(&self) -> Self {
+        let mut leaves = self.clone();
+        for parameter in leaves.by_name.values_mut() {
+            parameter.value = parameter.value.clone().detach();
+        }
+        leaves
+    }
+
     /// The matrix with this name, `[rows, columns]`.
     ///
     /// # Errors
@@ -124,5 +134,16 @@ impl<B: AutodiffBackend> Parameters<B> {
         trained
             .filter_map(|(name, parameter)| Some((name.clone(), parameter.value.grad_remove(all)?)))
             .collect()
+    }
+}
+
+/// Adds gradients to others.
+pub(crate) fn add<B: Backend>(sums: &mut BTreeMap<String, Tensor<B, 2>>, more: BTreeMap<String, Tensor<B, 2>>) {
+    for (name, gradient) in more {
+        let sum = match sums.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        sums.insert(name, sum);
     }
 }

@@ -27,17 +27,12 @@ pub use self::softmax::causal_softmax;
 pub use self::step::Step;
 pub use self::straight::{straight_through, with_gradient_of};
 pub use self::transient::{Transient, TransientBackend};
-use burn_autodiff::checkpoint::strategy::BalancedCheckpointing;
 pub use burn_tensor::{
     Bool, Distribution, ElementConversion, FloatDType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, activation,
 };
 
 /// Training on the processor.
 pub type Cpu = burn_autodiff::Autodiff<burn_flex::Flex>;
-
-/// The same with less memory: what is cheap to compute is computed again for the backward pass instead of kept (gradient
-/// checkpointing, arXiv:1604.06174).
-pub type CpuRecompute = burn_autodiff::Autodiff<burn_flex::Flex, BalancedCheckpointing>;
 
 /// Training on an NVIDIA GPU.
 #[cfg(feature = "cuda")]

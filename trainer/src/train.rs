@@ -6,6 +6,8 @@ use crate::model::{Arrangement, Transformer};
 use crate::objective::{NextToken, Objective};
 use crate::optimize::{Optimizer, Schedule, clip, global_norm};
 use crate::parallel::Collective;
+use crate::parameters::add;
+use crate::pass::Pass;
 use crate::tensor::{AutodiffBackend, Tensor, matrix, scalar, values};
 use crate::vote::SharedVotes;
 use crate::{Gradients, Parameters, Result, TrainError};
@@ -26,6 +28,8 @@ pub struct Trainer<B: AutodiffBackend> {
     pub schedule: Schedule,
     /// The norm of all gradients to which they are cut, or infinity.
     pub clip: f32,
+    /// Whether activations of all layers but the last are computed again on the way back instead of kept.
+    pub recompute: bool,
 }
 
 /// What an update did.
@@ -68,15 +72,17 @@ impl<B: AutodiffBackend> Trainer<B> {
         let mut gradients = Gradients::<B>::new();
         let mut loss = 0.0;
         for batch in batches {
-            let weights = self.arrangement.weights(&self.parameters);
-            let share = objective.loss(&self.model, &*weights, batch)? * per_target;
-            drop(weights);
+            let mut pass = Pass::new(&self.model, &*self.arrangement, &self.parameters);
+            if self.recompute {
+                pass = pass.recomputing(self.votes.as_ref());
+            }
+            let share = objective.loss(&mut pass, batch)? * per_target;
             loss += scalar(share.clone());
             if self.votes.is_some() && !loss.is_finite() {
                 // Gradients vote at once.
                 return Err(self.not_finite("the loss"));
             }
-            let share = self.parameters.gradients(&mut share.backward());
+            let share = pass.gradients(share)?;
             if let Some(votes) = &self.votes {
                 votes.lock().end_micro_step()?;
             }
@@ -142,12 +148,12 @@ impl<B: AutodiffBackend> Trainer<B> {
     /// Whatever the forward pass says.
     pub fn evaluate(&self, batches: impl Iterator<Item = Result<Batch<B>>>) -> Result<f32> {
         let parameters = self.parameters.frozen();
-        let weights = self.arrangement.weights(&parameters);
         let _resting = self.votes.as_ref().map(SharedVotes::rest);
         let (mut loss, mut total) = (0f64, 0f64);
         for batch in batches {
             let batch = batch?;
-            loss += f64::from(scalar(NextToken.loss(&self.model, &*weights, &batch)?));
+            let mut pass = Pass::new(&self.model, &*self.arrangement, &parameters);
+            loss += f64::from(scalar(NextToken.loss(&mut pass, &batch)?));
             total += f64::from(batch.total);
         }
         Ok((loss / total.max(1.0)) as f32)
@@ -175,19 +181,6 @@ impl<B: AutodiffBackend> Trainer<B> {
             update: self.updates() + 1,
             what: what.to_owned(),
         }
-    }
-}
-
-fn add<I: Ord, B: crate::tensor::Backend>(
-    sums: &mut std::collections::BTreeMap<I, Tensor<B, 2>>,
-    more: std::collections::BTreeMap<I, Tensor<B, 2>>,
-) {
-    for (name, gradient) in more {
-        let sum = match sums.remove(&name) {
-            Some(sum) => sum + gradient,
-            None => gradient,
-        };
-        sums.insert(name, sum);
     }
 }
 

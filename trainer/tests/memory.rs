@@ -1,12 +1,25 @@
 //! The allocator that counts, in a program of its own.
 
+use halfpi::pack::expected_tensors;
+use halfpi::pack::synthetic::SyntheticModel;
+use halfpi::transformer::Architecture;
+use halfpi_trainer::batch::Batch;
 use halfpi_trainer::memory::{self, Class, Metered};
+use halfpi_trainer::model::{Initial, Plain, Transformer, random};
+use halfpi_trainer::objective::{NextToken, Objective};
+use halfpi_trainer::pass::Pass;
+use halfpi_trainer::tensor::Cpu;
 
 #[global_allocator]
 static ALLOCATOR: Metered = Metered;
 
-/// One after the other, because all threads count together: the classes here are used by no other test.
+/// One test, because all threads count together.
 #[test]
+fn memory_is_measured() {
+    allocations_count_for_their_class_until_they_are_freed();
+    a_pass_that_recomputes_keeps_one_layer_at_a_time();
+}
+
 fn allocations_count_for_their_class_until_they_are_freed() {
     const MIB: usize = 1 << 20;
     let live = |class| memory::usage(class).live;
@@ -66,4 +79,47 @@ fn allocations_count_for_their_class_until_they_are_freed() {
     assert_eq!(memory::usage(Class::Votes).peak, 0);
     let sum: usize = Class::ALL.into_iter().map(live).sum();
     assert_eq!(sum, memory::total().live);
+}
+
+/// Bytes that a pass through so many layers needs at most, beyond what was there before it.
+fn peak(layers: usize, recompute: bool) -> usize {
+    const SHAPE: [usize; 2] = [4, 64];
+    let mut config = SyntheticModel::tiny(Architecture::Llama).config;
+    config.block_count = layers;
+    let tensors = expected_tensors(&config, true);
+    let shapes: Vec<_> = tensors
+        .map(|tensor| (tensor.name, [tensor.rows, tensor.cols]))
+        .collect();
+    let device = Default::default();
+    let parameters = random::<Cpu>(&config, &shapes, Initial::default(), &device);
+    let model = Transformer::new(&config, SHAPE[1], &[], &device);
+    let numbers = SHAPE[0] * SHAPE[1];
+    let batch = Batch::new(
+        &vec![1; numbers],
+        &vec![2; numbers],
+        &vec![1.0; numbers],
+        SHAPE,
+        &device,
+    );
+    let before = memory::total().live;
+    memory::reset_peaks();
+    let mut pass = Pass::new(&model, &Plain, &parameters);
+    if recompute {
+        pass = pass.recomputing(None);
+    }
+    let loss = NextToken.loss(&mut pass, &batch).unwrap();
+    let gradients = pass.gradients(loss).unwrap();
+    assert_eq!(gradients.len(), shapes.len());
+    memory::total().peak - before
+}
+
+fn a_pass_that_recomputes_keeps_one_layer_at_a_time() {
+    let (_warm, few, many) = (peak(2, false), peak(2, true), peak(10, true));
+    let (few_kept, many_kept) = (peak(2, false), peak(10, false));
+    let (again, kept) = (many - few, many_kept - few_kept);
+    // A layer more is its input and its gradients.
+    assert!(
+        3 * again < kept,
+        "8 layers more are {again} bytes, and {kept} if all is kept"
+    );
 }

@@ -202,9 +202,10 @@ pub struct Args {
     /// Go on from the checkpoint in DIR, with the same options
     #[arg(long)]
     pub resume: bool,
-    /// Compute what is cheap again for the backward pass instead of keeping it: less memory in f32, hardly any with ternary
+    /// Compute the activations of a layer again for its gradients, instead of keeping those of all layers: less memory, more
+    /// time, the same result
     #[arg(long)]
-    pub recompute: bool,
+    recompute: bool,
     /// What computes
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub device: Device,
@@ -329,6 +330,7 @@ impl Args {
             length: self.length,
             accumulate: self.accumulate,
             clip: (self.clip > 0.0).then_some(self.clip),
+            recompute: self.recompute,
             precision: match self.precision {
                 Products::F32 => Precision::F32,
                 Products::Bf16 => Precision::Bf16,

@@ -13,7 +13,7 @@ use halfpi_trainer::TrainError;
 use halfpi_trainer::output::{write_codes, write_hub};
 use halfpi_trainer::parallel::{Collective, Options, ParallelError, World, connect, spawn_local};
 use halfpi_trainer::run::{CHECKPOINT, CacheOptions, Progress, RunOptions, RunReport, Trained, cache_teacher, run};
-use halfpi_trainer::tensor::{AutodiffBackend, Cpu, CpuRecompute, TransientBackend};
+use halfpi_trainer::tensor::{AutodiffBackend, Cpu, TransientBackend};
 
 pub use self::args::Args;
 use self::args::Device;
@@ -51,10 +51,7 @@ pub fn train(args: &Args) -> Outcome {
     match args.device {
         Device::Cpu => {
             let mut together = connect(&world, &patience)?;
-            match args.recompute {
-                true => train_on::<CpuRecompute>(args, &options, &Default::default(), &mut *together),
-                false => train_on::<Cpu>(args, &options, &Default::default(), &mut *together),
-            }
+            train_on::<Cpu>(args, &options, &Default::default(), &mut *together)
         }
         #[cfg(feature = "cuda")]
         Device::Cuda => {

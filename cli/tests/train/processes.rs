@@ -78,7 +78,17 @@ fn a_run_whose_time_is_up_ends_everywhere_and_goes_on() {
 
 #[test]
 fn ctrl_c_ends_all_processes_with_a_checkpoint() {
-    let folder = folder("interrupted");
+    ends_with_a_checkpoint("-INT");
+}
+
+/// What schedulers send before they kill.
+#[test]
+fn a_request_to_end_leaves_a_checkpoint_too() {
+    ends_with_a_checkpoint("-TERM");
+}
+
+fn ends_with_a_checkpoint(signal: &str) {
+    let folder = folder(&format!("interrupted{signal}"));
     let endless = ["--shape", "nano", "-n", "100000", "-o", "run"];
     let mut running = Command::new(env!("CARGO_BIN_EXE_halfpi"))
         .current_dir(&folder)
@@ -94,7 +104,7 @@ fn ctrl_c_ends_all_processes_with_a_checkpoint() {
     }
     // To this process alone, as a program would; at a terminal all of them hear it.
     let id = running.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     let mut stderr = String::new();
     running.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let status = running.wait().unwrap();

@@ -4,8 +4,8 @@ use super::cache::{Cache, Predictions};
 use crate::Result;
 use crate::batch::Batch;
 use crate::loss;
-use crate::model::{Transformer, Weights};
 use crate::objective::Objective;
+use crate::pass::Pass;
 use crate::tensor::{AutodiffBackend, Backend, IndexingUpdateOp, Int, Tensor, TensorData, activation, matrix};
 
 /// Learning from a teacher's predictions in files, without the teacher.
@@ -25,7 +25,7 @@ impl CachedDistillation {
 }
 
 impl<B: AutodiffBackend> Objective<B> for CachedDistillation {
-    fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
+    fn loss(&mut self, student: &mut Pass<'_, B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
         let device = batch.weights.device();
         let [_, length] = batch.tokens.dims();
         let tokens: Vec<i32> = batch.tokens.clone().into_data().iter().collect();
@@ -43,7 +43,7 @@ impl<B: AutodiffBackend> Objective<B> for CachedDistillation {
             logs: matrix(taught.logs, shape, &device),
             rest: matrix(taught.rest, [positions, 1], &device),
         };
-        let logits = model.forward(weights, batch.tokens.clone(), &mut ())?;
+        let logits = student.logits(batch.tokens.clone(), &mut ())?;
         let temperature = origin.temperature;
         let divergence = top_divergence(logits.clone(), teacher, temperature, batch.weights.clone());
         let mut sum = divergence * self.logits;

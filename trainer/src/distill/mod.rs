@@ -14,8 +14,8 @@ pub use self::teacher::Teacher;
 use crate::Result;
 use crate::batch::Batch;
 use crate::loss;
-use crate::model::{Transformer, Weights};
 use crate::objective::Objective;
+use crate::pass::Pass;
 use crate::tensor::{AutodiffBackend, Backend, Tensor, activation};
 
 /// How much each part of the loss counts.
@@ -60,13 +60,13 @@ impl<B: AutodiffBackend> Distillation<B> {
 }
 
 impl<B: AutodiffBackend> Objective<B> for Distillation<B> {
-    fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
+    fn loss(&mut self, student: &mut Pass<'_, B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
         let mixture = self.mixture;
         let mut taught = Seen::last_of(self.teacher.config());
         let tokens = batch.tokens.clone().inner();
         let teacher = self.teacher.logits(tokens, &mut taught)?;
-        let mut seen = Seen::last_of(model.config());
-        let logits = model.forward(weights, batch.tokens.clone(), &mut seen)?;
+        let mut seen = Seen::last_of(student.config());
+        let logits = student.logits(batch.tokens.clone(), &mut seen)?;
 
         let constant = |tensor| Tensor::<B, 2>::from_inner(tensor);
         let mut sum = divergence(
@@ -80,7 +80,7 @@ impl<B: AutodiffBackend> Objective<B> for Distillation<B> {
             sum = sum + text * mixture.text;
         }
         if mixture.relations != 0.0 {
-            let shapes = [model.config(), self.teacher.config()];
+            let shapes = [student.config(), self.teacher.config()];
             let relations = relation::divergence::<B>(&seen, &taught, shapes, batch)?;
             sum = sum + relations * mixture.relations;
         }

@@ -12,6 +12,8 @@ use self::attention::causal_attention;
 use self::complex::{gather_heads, scatter_heads, squared_relu_glu};
 pub use self::initial::{Initial, random};
 pub use self::plain::{Arrangement, Named, Plain, PlainWeights};
+use std::ops::Range;
+
 use crate::Result;
 use crate::tensor::{Backend, Int, Tensor, Turns, activation, rms_norm, swiglu};
 use halfpi::transformer::{Architecture, Config};
@@ -81,30 +83,43 @@ impl<B: Backend> Transformer<B> {
         tokens: Tensor<B, 2, Int>,
         observer: &mut dyn Observer<B>,
     ) -> Result<Tensor<B, 2>> {
-        let x = self.hidden(weights, tokens, observer)?;
+        let batch = tokens.dims()[0];
+        let x = self.embed(weights, tokens)?;
+        let x = self.layers(weights, 0..self.config.block_count, batch, x, observer)?;
+        self.head(weights, x)
+    }
+
+    /// The residual stream before the first layer, `[batch * length, embedding_length]`, for `tokens`: `[batch, length]`.
+    pub(crate) fn embed(&self, weights: &dyn Weights<B>, tokens: Tensor<B, 2, Int>) -> Result<Tensor<B, 2>> {
+        weights.embedding(tokens.flatten(0, 1))
+    }
+
+    /// The residual stream after the layers `blocks`, where it was `x` before them.
+    pub(crate) fn layers(
+        &self,
+        weights: &dyn Weights<B>,
+        blocks: Range<usize>,
+        batch: usize,
+        mut x: Tensor<B, 2>,
+        observer: &mut dyn Observer<B>,
+    ) -> Result<Tensor<B, 2>> {
+        for block in blocks {
+            x = x.clone() + self.attention_block(weights, block, batch, x, observer)?;
+            x = x.clone() + self.feed_forward_block(weights, block, x)?;
+            observer.hidden(block, &x);
+        }
+        Ok(x)
+    }
+
+    /// The logits, `[batch * length, vocab_size]`, from the residual stream after the last layer.
+    pub(crate) fn head(&self, weights: &dyn Weights<B>, x: Tensor<B, 2>) -> Result<Tensor<B, 2>> {
+        let x = self.norm(weights, "output_norm.weight", x)?;
         let output = if weights.has("output.weight") {
             "output.weight"
         } else {
             "token_embd.weight"
         };
         weights.linear(output, x)
-    }
-
-    /// What [`forward`](Self::forward) multiplies with the output matrix: `[batch * length, embedding_length]`.
-    fn hidden(
-        &self,
-        weights: &dyn Weights<B>,
-        tokens: Tensor<B, 2, Int>,
-        observer: &mut dyn Observer<B>,
-    ) -> Result<Tensor<B, 2>> {
-        let batch = tokens.dims()[0];
-        let mut x = weights.embedding(tokens.flatten(0, 1))?;
-        for block in 0..self.config.block_count {
-            x = x.clone() + self.attention_block(weights, block, batch, x, observer)?;
-            x = x.clone() + self.feed_forward_block(weights, block, x)?;
-            observer.hidden(block, &x);
-        }
-        self.norm(weights, "output_norm.weight", x)
     }
 
     /// `attention(norm(x))`.

@@ -9,8 +9,8 @@ use std::f32::consts::PI;
 use super::scale::by_scale;
 use super::{Quantized, Scheme};
 use crate::batch::Batch;
-use crate::model::{Transformer, Weights};
 use crate::objective::Objective;
+use crate::pass::Pass;
 use crate::tensor::{AutodiffBackend, Tensor, scalar};
 use crate::{Gradients, Parameters, Result};
 
@@ -62,8 +62,8 @@ impl<B: AutodiffBackend> Dampened<B> {
 }
 
 impl<B: AutodiffBackend> Objective<B> for Dampened<B> {
-    fn loss(&mut self, model: &Transformer<B>, weights: &dyn Weights<B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
-        self.objective.loss(model, weights, batch)
+    fn loss(&mut self, student: &mut Pass<'_, B>, batch: &Batch<B>) -> Result<Tensor<B, 1>> {
+        self.objective.loss(student, batch)
     }
 
     /// Adds the gradient of the sum over all matrices of the squared distance from their levels, as a part of their

@@ -217,6 +217,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             optimizer,
             schedule: options.schedule.clone(),
             clip: options.clip.unwrap_or(f32::INFINITY),
+            recompute: options.recompute,
         };
         let mut run = Self {
             options,

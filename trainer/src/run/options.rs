@@ -51,6 +51,9 @@ pub struct RunOptions {
     pub clip: Option<f32>,
     /// What products with weights are computed in.
     pub precision: Precision,
+    /// Computes the activations of a layer again when its gradients are, instead of keeping those of all layers.
+    #[serde(default)]
+    pub recompute: bool,
     /// Chooses first weights and the order of the data.
     pub seed: u64,
     /// A teacher, and what is learnt from it.
@@ -245,6 +248,7 @@ impl RunOptions {
             evaluate_every: 0,
             held_out_batches: 0,
             checkpoint_every: 0,
+            recompute: false,
             ..self.clone()
         }
     }

@@ -1,7 +1,6 @@
 //! What everything else is generic over: the tensor engine, with the steps of a transformer taken as a whole.
 
 use burn_autodiff::Autodiff;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_flex::{Flex, FlexTensor};
 use burn_tensor::TensorPrimitive;
 
@@ -24,6 +23,11 @@ pub trait Backend: burn_tensor::backend::Backend {
 
     /// The same of integers.
     fn detached_int<const D: usize>(x: Tensor<Self, D, Int>) -> Tensor<Self::Inner, D, Int>;
+
+    /// Whether there is something before `x` that wants its gradient, or `x` does.
+    fn is_tracked<const D: usize>(_x: &Tensor<Self, D>) -> bool {
+        false
+    }
 
     /// The numbers where they lie, if this process can read them there, one row after the other.
     fn floats<const D: usize>(_x: &Tensor<Self, D>) -> Option<Floats> {
@@ -92,18 +96,22 @@ impl Backend for burn_cuda::Cuda {
     }
 }
 
-impl<B: Backend<Inner = B>, C: CheckpointStrategy> Backend for Autodiff<B, C> {
+impl<B: Backend<Inner = B>> Backend for Autodiff<B> {
     type Inner = B;
 
     const IS_HOST: bool = B::IS_HOST;
 
     fn apply<S: Step<B, N>, const N: usize>(step: S, inputs: [Tensor<Self, 2>; N]) -> Tensor<Self, 2> {
         let inputs = inputs.map(|input| input.into_primitive().tensor());
-        Tensor::from_primitive(TensorPrimitive::Float(apply::<B, C, S, N>(step, inputs)))
+        Tensor::from_primitive(TensorPrimitive::Float(apply::<B, S, N>(step, inputs)))
     }
 
     fn detached<const D: usize>(x: Tensor<Self, D>) -> Tensor<B, D> {
         x.inner()
+    }
+
+    fn is_tracked<const D: usize>(x: &Tensor<Self, D>) -> bool {
+        x.clone().into_primitive().tensor().is_tracked()
     }
 
     fn detached_int<const D: usize>(x: Tensor<Self, D, Int>) -> Tensor<B, D, Int> {

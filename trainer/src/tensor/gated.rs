@@ -19,8 +19,6 @@ fn sigmoid(x: f32) -> f32 {
 impl<B: Backend> Step<B, 2> for Swiglu {
     type Kept = ();
 
-    const IS_CHEAP: bool = true;
-
     fn forward(&self, [gate, up]: [Tensor<B, 2>; 2]) -> (Tensor<B, 2>, ()) {
         let [_, channels] = gate.dims();
         let product = match B::floats(&up) {

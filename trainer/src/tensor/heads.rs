@@ -138,8 +138,6 @@ impl<B: Backend> Heads<B> {
 impl<B: Backend> Step<B, 1> for Heads<B> {
     type Kept = ();
 
-    const IS_CHEAP: bool = true;
-
     fn forward(&self, [x]: [Tensor<B, 2>; 1]) -> (Tensor<B, 2>, ()) {
         (if self.is_back { self.join(x) } else { self.split(x) }, ())
     }

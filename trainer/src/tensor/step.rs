@@ -7,9 +7,7 @@ use std::marker::PhantomData;
 use burn_autodiff::Autodiff;
 use burn_autodiff::NodeId;
 use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::retro_forward::RetroForward;
-use burn_autodiff::checkpoint::state::BackwardStates;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_tensor::TensorPrimitive;
@@ -21,9 +19,6 @@ use super::{Backend, Tensor};
 pub trait Step<B: Backend, const N: usize>: Clone + Debug + Send + Sync + 'static {
     /// What the way forward leaves for the way back.
     type Kept: Clone + Debug + Send + 'static;
-
-    /// Whether its result is rather computed again than kept where memory is short.
-    const IS_CHEAP: bool = false;
 
     /// The function.
     fn forward(&self, inputs: [Tensor<B, 2>; N]) -> (Tensor<B, 2>, Self::Kept);
@@ -72,42 +67,16 @@ impl<B: Backend, S: Step<B, N>, const N: usize> Backward<B, N> for Whole<S> {
     }
 }
 
-/// Computes the result again.
-#[derive(Debug)]
-struct Again<B, S, const N: usize> {
-    step: S,
-    inputs: [NodeId; N],
-    backend: PhantomData<B>,
-}
-
-impl<B: Backend, S: Step<B, N>, const N: usize> RetroForward for Again<B, S, N> {
-    fn forward(&self, states: &mut BackwardStates, out_node: NodeId) {
-        let inputs = self.inputs.each_ref().map(|input| tensor(states.get_state(input)));
-        let (output, _) = self.step.forward(inputs);
-        states.save::<FloatTensor<B>>(out_node, output.into_primitive().tensor());
-    }
-}
-
 /// Takes a step such that gradients find back.
-pub(super) fn apply<B: Backend, C: CheckpointStrategy, S: Step<B, N>, const N: usize>(
+pub(super) fn apply<B: Backend, S: Step<B, N>, const N: usize>(
     step: S,
-    inputs: [FloatTensor<Autodiff<B, C>>; N],
-) -> FloatTensor<Autodiff<B, C>> {
+    inputs: [FloatTensor<Autodiff<B>>; N],
+) -> FloatTensor<Autodiff<B>> {
     let wanted = inputs.each_ref().map(|input| input.is_tracked());
     let nodes = inputs.each_ref().map(|input| input.node.clone());
-    let whole = Backward::<B, N>::prepare::<C>(Whole(PhantomData::<S>), nodes);
-    let prepared = if S::IS_CHEAP {
-        let again = Again {
-            step: step.clone(),
-            inputs: inputs.each_ref().map(|input| input.node.id),
-            backend: PhantomData::<B>,
-        };
-        whole.memory_bound().retro_forward(again).parents(&inputs)
-    } else {
-        whole.compute_bound()
-    };
+    let prepared = Backward::<B, N>::prepare::<NoCheckpointing>(Whole(PhantomData::<S>), nodes).compute_bound();
     // What nobody else has the step may change where it lies.
-    let forward = |step: &S, inputs: [FloatTensor<Autodiff<B, C>>; N]| {
+    let forward = |step: &S, inputs: [FloatTensor<Autodiff<B>>; N]| {
         let (output, kept) = step.forward(inputs.map(|input| tensor(input.primitive)));
         (output.into_primitive().tensor(), kept)
     };

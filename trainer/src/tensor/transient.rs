@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn_autodiff::Autodiff;
 use burn_autodiff::NodeId;
 use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_tensor::{IndexingUpdateOp, TensorPrimitive};
@@ -96,7 +96,7 @@ impl<B: Backend> Backward<B, 1> for Rows {
     }
 }
 
-impl<B: Backend<Inner = B>, C: CheckpointStrategy> TransientBackend for Autodiff<B, C> {
+impl<B: Backend<Inner = B>> TransientBackend for Autodiff<B> {
     fn transient_linear(x: Tensor<Self, 2>, matrix: Arc<dyn Transient<B>>) -> Tensor<Self, 2> {
         let mut x = x.into_primitive().tensor();
         let is_tracked = !x.node.requirement.is_none();
@@ -109,7 +109,11 @@ impl<B: Backend<Inner = B>, C: CheckpointStrategy> TransientBackend for Autodiff
         let inner: Tensor<B, 2> = tensor(x.primitive.clone());
         let y = inner.clone().matmul(matrix.value(&inner.device()).transpose());
         let y = y.into_primitive().tensor();
-        let y = match Linear.prepare::<C>([x.node.clone()]).compute_bound().stateful() {
+        let y = match Linear
+            .prepare::<NoCheckpointing>([x.node.clone()])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(mut prep) => {
                 let state = LinearState {
                     x: prep.checkpoint(&x),
@@ -133,7 +137,7 @@ impl<B: Backend<Inner = B>, C: CheckpointStrategy> TransientBackend for Autodiff
         let weights = matrix.value(&device);
         let shape = weights.dims();
         let y = weights.select(0, rows.clone()).into_primitive().tensor();
-        let y = match Rows.prepare::<C>([input.node]).compute_bound().stateful() {
+        let y = match Rows.prepare::<NoCheckpointing>([input.node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(RowsState { rows, shape, matrix }, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         };

@@ -16,7 +16,7 @@ const LENGTH: usize = 8;
 
 type Inner = <Cpu as Backend>::Inner;
 
-fn teacher(trainer: &Trainer<Cpu>) -> Teacher<Inner> {
+pub(super) fn teacher(trainer: &Trainer<Cpu>) -> Teacher<Inner> {
     let weights = trainer.parameters.iter();
     let weights: BTreeMap<_, _> = weights
         .map(|(name, parameter)| (name.to_owned(), parameter.value.clone().inner()))

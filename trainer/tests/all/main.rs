@@ -3,6 +3,7 @@
 mod distillation;
 mod engine;
 mod parallel;
+mod pass;
 mod quantization;
 mod training;
 mod votes;
@@ -40,8 +41,13 @@ fn trainer(length: usize, updates: u64) -> Trainer<Cpu> {
 }
 
 /// A trainer of one layer of a model.
-fn trainer_of(mut model: SyntheticModel, length: usize, updates: u64) -> Trainer<Cpu> {
-    model.config.block_count = 1;
+fn trainer_of(model: SyntheticModel, length: usize, updates: u64) -> Trainer<Cpu> {
+    trainer_of_layers(model, 1, length, updates)
+}
+
+/// A trainer of so many layers of a model.
+fn trainer_of_layers(mut model: SyntheticModel, layers: usize, length: usize, updates: u64) -> Trainer<Cpu> {
+    model.config.block_count = layers;
     let parameters = parameters(&model.to_model_file().unwrap());
     Trainer {
         model: Transformer::new(&model.config, length, &[], &Default::default()),
@@ -51,6 +57,7 @@ fn trainer_of(mut model: SyntheticModel, length: usize, updates: u64) -> Trainer
         optimizer: Box::new(AdamW::default()),
         schedule: Schedule::cosine(updates, 3e-3, 0.1),
         clip: 1.0,
+        recompute: false,
     }
 }
 

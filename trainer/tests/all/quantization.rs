@@ -64,6 +64,7 @@ fn trainer(model: &SyntheticModel, method: &str, updates: u64) -> Trainer<Cpu> {
         optimizer: Box::new(AdamW::default()),
         schedule: Schedule::cosine(updates, 1e-2, 0.1),
         clip: 1.0,
+        recompute: false,
     }
 }
 

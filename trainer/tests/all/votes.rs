@@ -7,6 +7,7 @@ use halfpi_trainer::model::{Arrangement, Plain};
 use halfpi_trainer::objective::{NextToken, Objective};
 use halfpi_trainer::optimize::{Optimizer, Sgd, Step};
 use halfpi_trainer::parallel::Single;
+use halfpi_trainer::pass::Pass;
 use halfpi_trainer::tensor::{Cpu, matrix, scalar, values};
 use halfpi_trainer::train::Trainer;
 use halfpi_trainer::vote::{Range, Rule, SharedVotes, VoteTrainer};
@@ -58,11 +59,11 @@ fn a_model_of_integers_learns_what_one_of_their_floats_does() {
             }
             let (mut expected, mut sums) = (0.0, Vec::new());
             for batch in [counting(first, 2, LENGTH), counting(first + 3, 2, LENGTH)] {
-                let weights = floats.arrangement.weights(&floats.parameters);
+                let mut pass = Pass::new(&floats.model, &*floats.arrangement, &floats.parameters);
                 // Two batches of two sequences.
-                let share = NextToken.loss(&floats.model, &*weights, &batch).unwrap() / (4 * LENGTH) as f32;
+                let share = NextToken.loss(&mut pass, &batch).unwrap() / (4 * LENGTH) as f32;
                 expected += scalar(share.clone());
-                let mut gradients = floats.parameters.gradients(&mut share.backward());
+                let mut gradients = pass.gradients(share).unwrap();
                 for (name, _) in begun.matrices() {
                     votes.vote_on(name, gradients.remove(name).unwrap());
                 }
