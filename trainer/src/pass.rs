@@ -20,8 +20,8 @@ pub struct Pass<'a, B: AutodiffBackend> {
     arrangement: &'a dyn Arrangement<B>,
     parameters: &'a Parameters<B>,
     votes: Option<&'a SharedVotes>,
-    /// The layers of each part: one at least.
-    parts: Vec<Range<usize>>,
+    /// Layers of a part.
+    depth: usize,
     /// The parameters of the last part, which a gradient is for.
     leaves: Parameters<B>,
     /// What was read.
@@ -39,7 +39,7 @@ impl<'a, B: AutodiffBackend> Pass<'a, B> {
             parameters,
             votes: None,
             leaves: Parameters::default(),
-            parts: vec![0..model.config().block_count],
+            depth: model.config().block_count,
             tokens: None,
             inputs: Vec::new(),
         }
@@ -49,7 +49,7 @@ impl<'a, B: AutodiffBackend> Pass<'a, B> {
     #[must_use]
     pub fn recomputing(mut self, votes: Option<&'a SharedVotes>) -> Self {
         self.votes = votes;
-        self.parts = (0..self.config().block_count).map(|block| block..block + 1).collect();
+        self.depth = 1;
         self
     }
 
@@ -59,34 +59,39 @@ impl<'a, B: AutodiffBackend> Pass<'a, B> {
     }
 
     /// The logits of the next token at every position, `[batch * length, vocab_size]`, for `tokens`: `[batch, length]`. To
-    /// be asked for once. Gradients flow through what `observer` sees of the last layer, and through all layers where
+    /// be asked for once: a second time takes the place of the first. Gradients flow through what `observer` sees of the last layer, and through all layers where
     /// everything is kept.
     ///
     /// # Errors
     /// [`TrainError::MissingParameter`](crate::TrainError::MissingParameter).
     pub fn logits(&mut self, tokens: Tensor<B, 2, Int>, observer: &mut dyn Observer<B>) -> Result<Tensor<B, 2>> {
         self.tokens = Some(tokens.clone());
+        self.inputs.clear();
         let (model, batch) = (self.model, tokens.dims()[0]);
-        let mut parts = self.parts.iter().cloned();
-        let last = parts.next_back().unwrap_or_default();
-        if parts.len() > 0 {
+        if self.blocks().end < self.config().block_count {
             let constants = self.parameters.frozen();
             let weights = self.arrangement.weights(&constants);
             let _resting = self.votes.map(SharedVotes::rest);
             let mut x = model.embed(&*weights, tokens.clone())?;
-            for blocks in parts {
-                x = model.layers(&*weights, blocks, batch, x, observer)?;
+            while self.blocks().end < self.config().block_count {
+                x = model.layers(&*weights, self.blocks(), batch, x, observer)?;
                 self.inputs.push(constant(x.clone()).require_grad());
             }
         }
         self.leaves = self.parameters.leaves();
         let weights = self.arrangement.weights(&self.leaves);
         let x = self.before(&*weights, tokens)?;
-        let x = model.layers(&*weights, last, batch, x, observer)?;
+        let x = model.layers(&*weights, self.blocks(), batch, x, observer)?;
         model.head(&*weights, x)
     }
 
-    /// What the part was given whose way back is next.
+    /// The layers of the part that the last input is for; of the first part, if there is none.
+    fn blocks(&self) -> Range<usize> {
+        let first = self.inputs.len() * self.depth;
+        first..(first + self.depth).min(self.config().block_count)
+    }
+
+    /// What that part was given.
     fn before(&self, weights: &dyn Weights<B>, tokens: Tensor<B, 2, Int>) -> Result<Tensor<B, 2>> {
         match self.inputs.last() {
             Some(x) => Ok(x.clone()),
@@ -105,15 +110,16 @@ impl<'a, B: AutodiffBackend> Pass<'a, B> {
         }
         let mut all = loss.backward();
         let mut sums = self.leaves.gradients(&mut all);
-        self.parts.pop();
-        while let (Some(blocks), Some(after), Some(tokens)) = (self.parts.pop(), self.inputs.pop(), &self.tokens) {
+        while let (Some(after), Some(tokens)) = (self.inputs.pop(), &self.tokens) {
             let Some(gradient) = after.grad_remove(&mut all) else {
                 break;
             };
             let leaves = self.parameters.leaves();
             let weights = self.arrangement.weights(&leaves);
             let x = self.before(&*weights, tokens.clone())?;
-            let x = self.model.layers(&*weights, blocks, tokens.dims()[0], x, &mut ())?;
+            let x = self
+                .model
+                .layers(&*weights, self.blocks(), tokens.dims()[0], x, &mut ())?;
             if !B::is_tracked(&x) {
                 break;
             }
