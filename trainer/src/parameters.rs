@@ -117,13 +117,13 @@ impl<B: AutodiffBackend> Parameters<B> {
         change: impl FnOnce(Tensor<B::InnerBackend, 2>) -> Tensor<B::InnerBackend, 2>,
     ) -> Result<()> {
         let missing = || TrainError::MissingParameter { name: name.to_owned() };
-        let parameter = self.by_name.get_mut(name).ok_or_else(missing)?;
-        let value = Tensor::from_inner(change(parameter.value.clone().inner()));
-        parameter.value = if parameter.is_trained {
-            value.require_grad()
-        } else {
-            value
-        };
+        // Nobody else has the value then, so that it can be changed where it lies.
+        let (name, parameter) = self.by_name.remove_entry(name).ok_or_else(missing)?;
+        let mut value = Tensor::from_inner(change(parameter.value.inner()));
+        if parameter.is_trained {
+            value = value.require_grad();
+        }
+        self.by_name.insert(name, Parameter { value, ..parameter });
         Ok(())
     }
 

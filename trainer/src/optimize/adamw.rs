@@ -39,21 +39,25 @@ impl<B: Backend> Optimizer<B> for AdamW<B> {
         self.updates += 1;
     }
 
-    fn update(&mut self, name: &str, value: Tensor<B, 2>, gradient: Tensor<B, 2>, step: Step) -> Tensor<B, 2> {
+    fn update(&mut self, name: &str, mut value: Tensor<B, 2>, gradient: Tensor<B, 2>, step: Step) -> Tensor<B, 2> {
         // The means began at 0: what they are too small by.
         let updates = i32::try_from(self.updates.max(1)).unwrap_or(i32::MAX);
         let bias = |beta: f32| (1.0 - f64::from(beta).powi(updates)) as f32;
         let (size_bias, rate) = (bias(self.beta_2), step.rate / bias(self.beta_1));
         let kept = 1.0 - step.rate * step.decay;
-        if let Some(moments) = self.moments.get_mut(name) {
+        if let Some([mean, square]) = self.moments.get_mut(name) {
             let (beta_1, beta_2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
-            let changed = change_together(&value, moments, &gradient, |value, [mean, square], gradient| {
-                *mean = *mean * beta_1 + gradient * (1.0 - beta_1);
-                *square = *square * beta_2 + gradient * gradient * (1.0 - beta_2);
-                *value = *value * kept - *mean / ((*square / size_bias).sqrt() + epsilon) * rate;
-            });
-            if let Some(changed) = changed {
-                return changed;
+            let is_changed = change_together(
+                [&mut value, mean, square],
+                &gradient,
+                |[value, mean, square], gradient| {
+                    *mean = *mean * beta_1 + gradient * (1.0 - beta_1);
+                    *square = *square * beta_2 + gradient * gradient * (1.0 - beta_2);
+                    *value = *value * kept - *mean / ((*square / size_bias).sqrt() + epsilon) * rate;
+                },
+            );
+            if is_changed {
+                return value;
             }
         }
         let square = gradient.clone() * gradient.clone();

@@ -15,8 +15,7 @@ pub fn global_norm<B: AutodiffBackend>(gradients: &Gradients<B>) -> f32 {
 pub fn clip<B: AutodiffBackend>(gradients: &mut Gradients<B>, norm: f32, limit: f32) {
     if norm > limit {
         let factor = limit / norm;
-        gradients
-            .values_mut()
-            .for_each(|gradient| *gradient = gradient.clone() * factor);
+        let whole = std::mem::take(gradients).into_iter();
+        *gradients = whole.map(|(name, gradient)| (name, gradient * factor)).collect();
     }
 }

@@ -33,32 +33,34 @@ pub fn change_rows<B: Backend>(x: Tensor<B, 2>, f: impl Fn(usize, &mut [f32]) + 
     Tensor::from_data(data, &device)
 }
 
-/// `x` with each number changed by `f`, which gets its number of each of `states` too, to change, and that of `with`; all
-/// of them have the same shape. `None`, and nothing has happened, if the numbers do not lie in this process's memory.
+/// Changes the numbers of three tensors by `f`, which gets one of each and that of `with`; all have the same shape. They are
+/// changed where they lie, if nobody else has them. `false`, and nothing has happened, if that is not this process's memory.
 pub fn change_together<B: Backend>(
-    x: &Tensor<B, 2>,
-    states: &mut [Tensor<B, 2>; 2],
+    tensors: [&mut Tensor<B, 2>; 3],
     with: &Tensor<B, 2>,
-    f: impl Fn(&mut f32, [&mut f32; 2], f32) + Send + Sync,
-) -> Option<Tensor<B, 2>> {
-    let (with, device) = (B::floats(with)?, x.device());
-    let empty = || Tensor::<B, 2>::empty([0, 0], &device);
-    let owned = states
-        .each_mut()
-        .map(|state| std::mem::replace(state, empty()).into_data());
-    let [mut first, mut second] = owned;
-    let mut x = x.to_data();
-    if let (Ok(x), Ok(first), Ok(second)) = (x.as_mut_slice(), first.as_mut_slice(), second.as_mut_slice()) {
-        let states = first.par_chunks_mut(SHARE).zip(second.par_chunks_mut(SHARE));
-        let chunks = x.par_chunks_mut(SHARE).zip(states).zip(with.as_ref().par_chunks(SHARE));
-        chunks.for_each(|((x, (first, second)), with)| {
-            for (((x, first), second), with) in x.iter_mut().zip(first).zip(second).zip(with) {
-                f(x, [first, second], *with);
-            }
-        });
+    f: impl Fn([&mut f32; 3], f32) + Send + Sync,
+) -> bool {
+    let (Some(numbers), device) = (B::floats(with), with.device()) else {
+        return false;
+    };
+    let empty = || Tensor::empty([0, 0], &device);
+    let taken = tensors.map(|tensor| (std::mem::replace(tensor, empty()).into_data(), tensor));
+    let [(mut a, to_a), (mut b, to_b), (mut c, to_c)] = taken;
+    if let (Ok(a), Ok(b), Ok(c)) = (a.as_mut_slice(), b.as_mut_slice(), c.as_mut_slice()) {
+        let pairs = b.par_chunks_mut(SHARE).zip(c.par_chunks_mut(SHARE));
+        let chunks = a.par_chunks_mut(SHARE).zip(pairs);
+        chunks
+            .zip(numbers.as_ref().par_chunks(SHARE))
+            .for_each(|((a, (b, c)), with)| {
+                for (((a, b), c), with) in a.iter_mut().zip(b).zip(c).zip(with) {
+                    f([a, b, c], *with);
+                }
+            });
     }
-    *states = [first, second].map(|state| Tensor::from_data(state, &device));
-    Some(Tensor::from_data(x, &device))
+    for (tensor, data) in [(to_a, a), (to_b, b), (to_c, c)] {
+        *tensor = Tensor::from_data(data, &device);
+    }
+    true
 }
 
 /// The sum of `f` of all numbers.
