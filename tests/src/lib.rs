@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod archive;
+pub mod corpus;
 pub mod gguf;
 pub mod packed;
 pub mod state;

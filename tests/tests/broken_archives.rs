@@ -1,27 +1,23 @@
 //! Whatever is in an archive, unpacking it gives the file or an error: no panic, no memory beyond some blocks.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use std::{env, fs};
 
 use halfpi::Error;
 use halfpi::archive::ArchiveError;
 use halfpi_tests::alloc::{CountingAllocator, largest_allocation, peak_bytes_during};
 use halfpi_tests::archive::{Case, archived, cases, corpus_directory, unpack};
+use halfpi_tests::corpus::Corpus;
 use halfpi_tests::gguf;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// The corpus, written anew before the first use if that is asked for.
-static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+/// The cases, whose files are written anew before the first use if that is asked for.
+static CASES: LazyLock<(Vec<Case>, Corpus)> = LazyLock::new(|| {
     let cases = cases();
-    if env::var_os("HALFPI_BLESS").is_some() {
-        for case in &cases {
-            fs::write(corpus_directory().join(case.name).with_extension("hpar"), &case.bytes).unwrap();
-        }
-    }
-    cases
+    let file = |case: &Case| (format!("{}.hpar", case.name), case.bytes.clone());
+    let corpus = Corpus::new(corpus_directory(), cases.iter().map(file));
+    (cases, corpus)
 });
 
 fn refusal(archive: &[u8]) -> Option<ArchiveError> {
@@ -34,35 +30,27 @@ fn refusal(archive: &[u8]) -> Option<ArchiveError> {
 
 #[test]
 fn corpus_is_what_the_generator_makes() {
-    let directory = corpus_directory();
-    let mut expected = BTreeSet::new();
-    for case in CASES.iter() {
-        let path = directory.join(case.name).with_extension("hpar");
+    let (cases, corpus) = &*CASES;
+    for case in cases {
         assert!(
             case.bytes.len() < 2048,
             "{} is larger than a corpus file should be",
             case.name
         );
-        assert_eq!(fs::read(&path).unwrap_or_default(), case.bytes, "{}", path.display());
-        assert!(expected.insert(path), "two cases are called {}", case.name);
     }
-    let committed: BTreeSet<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(committed, expected, "files without a case");
+    corpus.assert_committed("HALFPI_BLESS=1 writes them anew");
 }
 
 #[test]
 fn every_broken_archive_gets_its_error() {
-    for case in CASES.iter() {
+    for case in CASES.0.iter() {
         assert_eq!(refusal(&case.bytes), case.error, "{}", case.name);
     }
 }
 
 #[test]
 fn messages_are_short_and_printable() {
-    for error in CASES.iter().filter_map(|case| case.error.as_ref()) {
+    for error in CASES.0.iter().filter_map(|case| case.error.as_ref()) {
         let message = error.to_string();
         assert!(
             (20..400).contains(&message.len()) && !message.contains(char::is_control),
@@ -73,7 +61,7 @@ fn messages_are_short_and_printable() {
 
 /// Archives in which every coding occurs.
 fn good_archives() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().filter(|case| case.error.is_none())
+    CASES.0.iter().filter(|case| case.error.is_none())
 }
 
 #[test]
@@ -131,7 +119,7 @@ fn no_extreme_number_panics() {
 /// Neither lengths that are only claimed nor bytes that cost nothing reserve more than a few blocks.
 #[test]
 fn memory_is_bounded_by_blocks() {
-    for case in CASES.iter() {
+    for case in CASES.0.iter() {
         let peak = peak_bytes_during(|| drop(unpack(&case.bytes)));
         assert!(peak < 8 << 20, "{}: {peak} bytes of memory", case.name);
     }

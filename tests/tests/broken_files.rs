@@ -1,26 +1,22 @@
 //! Whatever is in a file, reading it gives a value or an error: no panic, no memory beyond what the file justifies.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use std::{env, fs};
 
 use halfpi::Error;
 use halfpi::gguf::{Gguf, GgufError, ModelFile};
 use halfpi_tests::alloc::{CountingAllocator, peak_bytes_during};
+use halfpi_tests::corpus::Corpus;
 use halfpi_tests::gguf::{Case, cases, corpus_directory, rewrite, small_file, walk};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// The corpus, written anew before the first use if that is asked for.
-static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+/// The cases, whose files are written anew before the first use if that is asked for.
+static CASES: LazyLock<(Vec<Case>, Corpus)> = LazyLock::new(|| {
     let cases = cases();
-    if env::var_os("HALFPI_BLESS").is_some() {
-        for case in &cases {
-            fs::write(corpus_directory().join(case.name).with_extension("gguf"), &case.bytes).unwrap();
-        }
-    }
-    cases
+    let file = |case: &Case| (format!("{}.gguf", case.name), case.bytes.clone());
+    let corpus = Corpus::new(corpus_directory(), cases.iter().map(file));
+    (cases, corpus)
 });
 
 /// Parses, reads everything if that succeeds, and hands the error over if it does not.
@@ -30,28 +26,20 @@ fn read(bytes: &[u8]) -> Result<u64, GgufError> {
 
 #[test]
 fn corpus_is_what_the_generator_makes() {
-    let directory = corpus_directory();
-    let mut expected = BTreeSet::new();
-    for case in CASES.iter() {
-        let path = directory.join(case.name).with_extension("gguf");
+    let (cases, corpus) = &*CASES;
+    for case in cases {
         assert!(
             case.bytes.len() < 2048,
             "{} is larger than a corpus file should be",
             case.name
         );
-        assert_eq!(fs::read(&path).unwrap_or_default(), case.bytes, "{}", path.display());
-        assert!(expected.insert(path), "two cases are called {}", case.name);
     }
-    let committed: BTreeSet<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(committed, expected, "files without a case");
+    corpus.assert_committed("HALFPI_BLESS=1 writes them anew");
 }
 
 #[test]
 fn every_broken_file_gets_its_error() {
-    for case in CASES.iter() {
+    for case in CASES.0.iter() {
         let path = corpus_directory().join(case.name).with_extension("gguf");
         let found = match ModelFile::open(&path).and_then(|model| model.gguf().map(|gguf| walk(&gguf))) {
             Ok(_) => None,
@@ -67,7 +55,7 @@ fn every_broken_file_gets_its_error() {
 
 #[test]
 fn messages_are_short_and_printable() {
-    for error in CASES.iter().filter_map(|case| case.error.as_ref()) {
+    for error in CASES.0.iter().filter_map(|case| case.error.as_ref()) {
         let message = error.to_string();
         assert!(
             (20..400).contains(&message.len()) && !message.contains(char::is_control),
@@ -79,7 +67,7 @@ fn messages_are_short_and_printable() {
 /// Twice, because the first time the alignment changes.
 #[test]
 fn good_files_survive_rewriting() {
-    for case in CASES.iter().filter(|case| case.error.is_none()) {
+    for case in CASES.0.iter().filter(|case| case.error.is_none()) {
         let once = rewrite(&Gguf::parse(&case.bytes).unwrap());
         assert_eq!(rewrite(&Gguf::parse(&once).unwrap()), once, "{}", case.name);
     }
@@ -131,7 +119,7 @@ fn no_extreme_number_panics() {
 #[test]
 fn memory_is_bounded_by_the_file() {
     let parse_peak = |bytes: &[u8]| peak_bytes_during(|| drop(Gguf::parse(bytes)));
-    for case in CASES.iter() {
+    for case in CASES.0.iter() {
         let peak = parse_peak(&case.bytes);
         assert!(
             peak <= 16 * case.bytes.len() + 1024,
