@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Distils a model into few bits on a machine that is lent by the quarter of an hour.
+"""Distils a model into few bits in stretches of some minutes, each from the files that the last one left.
 
     benches/distill.py split FILE DIR          a file as pieces of at most 16 MiB, with their SHA-256
     benches/distill.py join DIR FILE           and back, if every piece is what it was

@@ -49,6 +49,11 @@ pub fn require(tools: &[Tool]) -> Outcome {
     }
 }
 
+/// Whether this machine's apt knows Debian. (Ubuntu's does not.)
+pub fn has_debian() -> bool {
+    is_available() && mirrors().is_ok()
+}
+
 /// Whether this machine has apt at all.
 pub fn is_available() -> bool {
     find_program("apt-get").is_some()

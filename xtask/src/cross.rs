@@ -72,7 +72,7 @@ pub fn cargo<const N: usize>(context: &Context, target: &Target, args: [&str; N]
     if rustc(&["--print", "target-libdir", "--target", target.triple]).is_ok_and(|lib| has_library(Path::new(&lib))) {
         return Ok(cargo);
     }
-    if apt::is_available() {
+    if apt::has_debian() {
         let toolchain = Toolchain::open(context)?;
         toolchain.add(context, target)?;
         // The path is part of what cargo compares, so a sysroot in another place means another build.

@@ -39,9 +39,10 @@ const AS_IT_IS: &str = "same";
   halfpi train chats.jsonl --from packed.gguf --lora 8 --train-on assistant -o adapter/
   torchrun --nproc-per-node 4 --no-python halfpi train chats.jsonl --from model.gguf --device cuda -o run/
 
-Methods: f32, ternary, halfpi2, halfpi4, halfpi8, phi4, phi4-additive, phi5, phase-t1, phase-t2, phase-magnitude,
-phase-complex; with options after colons (ternary:learned, ternary:threshold=0.7, phi4:scales=64), `head=METHOD` for the
-embedding and the output matrix, and `PATTERN=METHOD` for other tensors; the first that matches counts.")]
+Methods: f32, ternary, ternary-dense, halfpi2, halfpi4, halfpi8, q6, q8, phi4, phi4-additive, phi5, phi5-additive, phase-t1,
+phase-t2, phase-magnitude, phase-complex; with options after colons (ternary:learned, ternary:threshold=0.7,
+phi4:scales=64), `head=METHOD` for the embedding and the output matrix, and `PATTERN=METHOD` for other tensors; the first
+that matches counts.")]
 pub struct Args {
     /// Text files, JSON lines, directories of them
     #[arg(value_name = "DATA", required = true)]
