@@ -100,7 +100,7 @@ impl Checkpoint {
     /// not fit.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if a parameter is missing or has another shape.
+    /// [`TrainError::Checkpoint`] if a parameter, or what the optimizer remembers of one, is missing or has another shape.
     pub fn restore<B: AutodiffBackend>(
         &self,
         trainer: &mut Trainer<B>,
@@ -133,6 +133,10 @@ impl Checkpoint {
                 memory.push((name.to_owned(), tensor));
             }
         }
+        trainer
+            .optimizer
+            .check(&trainer.parameters.shapes(), &memory)
+            .map_err(refuse)?;
         let votes = match (&trainer.votes, &self.state.votes) {
             (None, None) => None,
             (Some(votes), Some(state)) => {
@@ -284,10 +288,11 @@ fn write_to<B: Backend>(tensors: BTreeMap<String, Entry<'_, B>>, state: &State, 
     })
 }
 
-/// Where a file is written before it takes its place.
+/// Where a file is written before it takes its place: always the same one, so that what a killed run leaves is written
+/// over.
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    name.push(".part");
     path.with_file_name(name)
 }
 

@@ -32,6 +32,12 @@ pub enum TrainError {
     /// Integers that are trained by votes.
     #[error(transparent)]
     Vote(#[from] crate::vote::VoteError),
+    /// Processes do not begin with the same weights, updates or data.
+    #[error("rank {rank} does not begin with what rank 0 does: give all the same model, data and checkpoint")]
+    Apart {
+        /// The first one that differs.
+        rank: usize,
+    },
     /// The model has no such tensor.
     #[error("the model has no tensor {name}")]
     MissingParameter {

@@ -110,6 +110,13 @@ impl<B: AutodiffBackend> Parameters<B> {
         self.by_name.iter().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
+    /// Rows and columns of all of them.
+    pub fn shapes(&self) -> BTreeMap<&str, [usize; 2]> {
+        self.iter()
+            .map(|(name, parameter)| (name, parameter.value.dims()))
+            .collect()
+    }
+
     /// Changes the values of a trained parameter: what an optimizer does.
     pub fn update(
         &mut self,

@@ -25,7 +25,7 @@ pub use self::linear::{Precision, linear, products};
 pub use self::norm::rms_norm;
 pub use self::softmax::causal_softmax;
 pub use self::step::Step;
-pub use self::straight::{straight_through, with_gradient_of};
+pub use self::straight::{instead_of, straight_through, with_gradient_of};
 pub use self::transient::{Transient, TransientBackend};
 pub use burn_tensor::{
     Bool, Distribution, ElementConversion, FloatDType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, activation,

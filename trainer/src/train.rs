@@ -96,7 +96,11 @@ impl<B: AutodiffBackend> Trainer<B> {
         objective.regularize(&self.parameters, self.updates(), &mut gradients)?;
 
         let step = self.schedule.step(self.updates());
-        let gradient_norm = global_norm::<B>(&gradients);
+        let mut gradient_norm = global_norm::<B>(&gradients);
+        if together.world_size() > 1 {
+            // Of the same sums, but on devices that may add them up in another order.
+            together.broadcast_f32(std::slice::from_mut(&mut gradient_norm), 0)?;
+        }
         let update = Update {
             loss: shared_loss[0],
             gradient_norm,
@@ -176,7 +180,7 @@ impl<B: AutodiffBackend> Trainer<B> {
         Err(self.not_finite(&format!("the gradient of {name}")))
     }
 
-    fn not_finite(&self, what: &str) -> TrainError {
+    pub(crate) fn not_finite(&self, what: &str) -> TrainError {
         TrainError::NotFinite {
             update: self.updates() + 1,
             what: what.to_owned(),

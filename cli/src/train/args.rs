@@ -24,6 +24,8 @@ use crate::output::Outcome;
 
 /// Merged models keep their formats.
 const AS_IT_IS: &str = "same";
+/// No quantization.
+const FLOATS: &str = "f32";
 
 /// Train a model on text and pack it
 ///
@@ -66,13 +68,13 @@ pub struct Args {
     sub_norm: bool,
     /// The tokenizer of a new model: a GGUF, or a directory with tokenizer.json [default: one of --vocabulary tokens is
     /// learnt from DATA and kept in DIR/tokenizer]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "from")]
     tokenizer: Option<PathBuf>,
     /// Tokens that are learnt where there is no --tokenizer
     #[arg(long, value_name = "N", default_value_t = 2048)]
     vocabulary: usize,
     /// How weights are quantized while they are trained
-    #[arg(long, value_name = "METHOD", default_value = "f32")]
+    #[arg(long, value_name = "METHOD", default_value = FLOATS)]
     method: String,
     /// What changes the weights
     #[arg(long, value_enum, default_value_t = Optimizer::Adamw)]
@@ -200,7 +202,8 @@ pub struct Args {
     /// Stop after so many minutes, with a checkpoint from which --resume goes on
     #[arg(long, value_name = "N")]
     pub minutes: Option<f64>,
-    /// Go on from the checkpoint in DIR, with the same options
+    /// Go on from the checkpoint in DIR, with the same options; rates, decay, clipping and how often is looked and written
+    /// may be others
     #[arg(long)]
     pub resume: bool,
     /// Compute the activations of a layer again for its gradients, instead of keeping those of all layers: less memory, more
@@ -280,6 +283,14 @@ impl Args {
     pub fn options(&self) -> Outcome<RunOptions> {
         if self.lora.is_some() && self.merge.is_none() && (self.hub || self.codes) {
             return Err("adapters are no model: add --merge to write one with --hub or --codes".into());
+        }
+        let changes_base = self.shape.is_some() || self.sub_norm || self.method != FLOATS;
+        if self.lora.is_some() && self.merge.is_none() && changes_base {
+            let reason = "adapters alone are for the model that is there already: with --shape, --sub-norm or --method add --merge";
+            return Err(reason.into());
+        }
+        if self.momentum != 0.0 && matches!(self.optimizer, Optimizer::Adamw) {
+            return Err("--momentum is for --optimizer sgd".into());
         }
         let start = match (&self.from, &self.shape) {
             (Some(model), _) => Start::Model(model.clone()),

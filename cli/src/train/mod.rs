@@ -90,8 +90,9 @@ fn train_on<B: TransientBackend>(
     }
     together.barrier()?;
     let interrupt = Interrupt::noted()?;
+    let begun = Instant::now();
     if let Some(cache) = args.cache() {
-        let is_complete = let_predict::<B>(args, options, &cache, device, together, &interrupt)?;
+        let is_complete = let_predict::<B>(args, options, &cache, device, together, (&interrupt, begun))?;
         if !is_complete || args.cache_only {
             return Ok(());
         }
@@ -100,7 +101,7 @@ fn train_on<B: TransientBackend>(
     if !is_first {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let (begun, mut is_late) = (Instant::now(), false);
+    let mut is_late = false;
     let mut held_out = None;
     let trained = run::<B>(options, &args.output, device, together, &mut |progress| {
         match progress {
@@ -208,9 +209,9 @@ fn let_predict<B: AutodiffBackend>(
     cache: &CacheOptions,
     device: &B::Device,
     together: &mut dyn Collective,
-    interrupt: &Interrupt,
+    (interrupt, begun): (&Interrupt, Instant),
 ) -> Outcome<bool> {
-    let (begun, mut is_late) = (Instant::now(), false);
+    let mut is_late = false;
     let is_first = together.rank() == 0;
     let bar = progress::bar(0, "sequences predicted");
     if !is_first {

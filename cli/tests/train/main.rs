@@ -201,8 +201,27 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
 
     let refused = failure(&folder, &[&["chats.jsonl"], &args("8", "parts")[..]].concat());
     assert!(refused.contains("--resume"), "{refused}");
+    let checkpoint = fs::read(folder.join("parts/checkpoint.safetensors")).unwrap();
     let parts = losses(&train(&folder, &[&args("8", "parts")[..], &["--resume"]].concat()));
     assert_eq!(parts, whole);
+    // At another rate it is another run, which may be what is wanted.
+    fs::create_dir(folder.join("slower")).unwrap();
+    fs::write(folder.join("slower/checkpoint.safetensors"), checkpoint).unwrap();
+    let slower = [
+        &args("8", "slower")[..],
+        &[
+            "--resume",
+            "--tokenizer",
+            "parts/tokenizer",
+            "--rate",
+            "1e-5",
+            "--clip",
+            "0.5",
+        ],
+    ]
+    .concat();
+    let slower = losses(&train(&folder, &slower));
+    assert!(slower[..4] == whole[..4] && slower != whole, "{slower:?} {whole:?}");
     let other = [&["chats.jsonl", "--resume", "--seed", "7"], &args("8", "parts")[..]].concat();
     let refused = failure(&folder, &other);
     assert!(refused.contains("checkpoint"), "{refused}");
@@ -506,7 +525,17 @@ fn how_votes_are_committed_can_be_chosen() {
             "cannot be used with",
         ),
         (&["ternary", "--vote-top", "0.1"], "--vote <N>"),
-        (&["ternary", "--vote", "5", "--lora", "2"], "adapters"),
+        (&["ternary", "--vote", "5", "--lora", "2", "--merge"], "adapters"),
+        (&["ternary", "--vote", "3", "--accumulate", "2"], "no whole number"),
+        (&["ternary", "--vote", "5", "--regularize", "1"], "without votes"),
+        (&["ternary, phi4"], "only one method"),
+        (&["ternary, blk.9.*=phi4"], "no tensor of this name"),
+        (&["f32", "--momentum", "0.9"], "--optimizer sgd"),
+        (&["f32", "--lora", "2"], "--merge"),
+        (
+            &["f32", "--lora", "2", "--merge", "--architecture", "ifairy"],
+            "complex",
+        ),
     ] {
         let message = failure(&folder, &[&start[..], args].concat());
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -529,6 +558,52 @@ fn looking_at_held_out_text_keeps_no_activations() {
         let (few, many) = (peak("1"), peak("9"));
         assert!(many < few + 8 * (1 << 20), "{method:?}: {few} {many}");
     }
+}
+
+/// The first update spoils the weights: what is written last is what was there before it, or nothing.
+#[test]
+fn a_run_that_diverged_leaves_no_checkpoint_of_it() {
+    let folder = folder("diverged");
+    let run = [
+        "--batch",
+        "4",
+        "--length",
+        "32",
+        "--shape",
+        "nano",
+        "-o",
+        "run",
+        "--clip",
+        "0",
+        "--warm-up",
+        "0",
+    ];
+    let run = [
+        &[
+            "chats.jsonl",
+            "--vocabulary",
+            "300",
+            "--checkpoint-every",
+            "1",
+            "-n",
+            "40",
+        ],
+        &run[..],
+    ]
+    .concat();
+    let sgd = ["--optimizer", "sgd", "--rate"];
+    for rate in ["300", "3000"] {
+        let message = failure(&folder, &[&run[..], &sgd, &[rate]].concat());
+        assert!(message.contains("smaller learning rate"), "{message}");
+        assert!(!folder.join("run/checkpoint.safetensors").exists(), "{rate}");
+    }
+    // A good one stays, and a smaller rate goes on from it.
+    let stopped = [&["train"], &run[..], &sgd, &["1e-2", "--minutes", "0"]].concat();
+    succeeds(&folder, &stopped);
+    let good = fs::read(folder.join("run/checkpoint.safetensors")).unwrap();
+    failure(&folder, &[&run[..], &sgd, &["300", "--resume"]].concat());
+    assert!(fs::read(folder.join("run/checkpoint.safetensors")).unwrap() == good);
+    succeeds(&folder, &[&["train"], &run[..], &sgd, &["1e-2", "--resume"]].concat());
 }
 
 #[test]

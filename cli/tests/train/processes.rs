@@ -118,6 +118,91 @@ fn ends_with_a_checkpoint(signal: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Where each has a disk of its own, for instance, and only one the checkpoint.
+#[test]
+fn processes_that_begin_apart_are_refused() {
+    let folder = folder("apart");
+    // One tokenizer, so that nothing else is different.
+    train(&folder, &["--shape", "nano", "-n", "1", "-o", "zero"]);
+    fs::create_dir(folder.join("one")).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let rank = |rank: &str, output: &str| {
+        Command::new(env!("CARGO_BIN_EXE_halfpi"))
+            .current_dir(&folder)
+            .args([
+                "train",
+                "chats.jsonl",
+                "--batch",
+                "2",
+                "--length",
+                "32",
+                "--resume",
+                "--checkpoint-every",
+                "2",
+            ])
+            .args([
+                "--tokenizer",
+                "zero/tokenizer",
+                "--shape",
+                "nano",
+                "-n",
+                "2",
+                "--warm-up",
+                "0",
+                "-o",
+                output,
+            ])
+            .envs([
+                ("RANK", rank),
+                ("LOCAL_RANK", rank),
+                ("WORLD_SIZE", "2"),
+                ("LOCAL_WORLD_SIZE", "2"),
+            ])
+            .envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port.to_string())])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    // The checkpoint of a run with the same options, on one of the two machines.
+    let whole = [
+        "--batch",
+        "2",
+        "--length",
+        "32",
+        "--tokenizer",
+        "zero/tokenizer",
+        "-n",
+        "2",
+        "--warm-up",
+        "0",
+    ];
+    let output = halfpi(
+        &folder,
+        &[&["train", "chats.jsonl", "--shape", "nano", "-o", "left"], &whole[..]].concat(),
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::copy(
+        folder.join("left/checkpoint.safetensors"),
+        folder.join("one/checkpoint.safetensors"),
+    )
+    .unwrap();
+    fs::create_dir(folder.join("two")).unwrap();
+    let ended: Vec<Output> = [rank("0", "one"), rank("1", "two")]
+        .map(|process| process.wait_with_output().unwrap())
+        .into();
+    for output in &ended {
+        assert!(!output.status.success());
+    }
+    let said = String::from_utf8_lossy(&ended[0].stderr);
+    assert!(said.contains("rank 1 does not begin with what rank 0 does"), "{said}");
+}
+
 #[test]
 fn what_one_process_cannot_do_is_said_once() {
     let folder = folder("unable");

@@ -48,6 +48,37 @@ fn a_teacher_that_predicted_before_need_not_be_there() {
             "{update}: {online} {first}"
         );
     }
+    // A model of as many other tokens (400 short lines make 289) has nothing to say to this one.
+    let line =
+        |i: usize| format!("{{\"text\": \"another text, whose words make other tokens, though no fewer: {i}\"}}\n");
+    fs::write(folder.join("other.jsonl"), (0..400).map(line).collect::<String>()).unwrap();
+    let other = [
+        "other.jsonl",
+        "--vocabulary",
+        "289",
+        "--held-out",
+        "0.5",
+        "--batch",
+        "1",
+        "--length",
+        "8",
+    ];
+    let other = [&["train"], &other[..], &["--shape", "nano", "-n", "1", "-o", "other"]].concat();
+    let output = halfpi(&folder, &other);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let taught = [
+        "chats.jsonl",
+        "--from",
+        "teacher/model.gguf",
+        "--teacher",
+        "other/model.gguf",
+        "-o",
+        "x",
+    ];
+    for more in [&[][..], &["--cache-teacher", "wrong"]] {
+        let message = failure(&folder, &[&taught[..], more].concat());
+        assert!(message.contains("its tokens are others"), "{message}");
+    }
     let pieces = || fs::read_dir(folder.join("all")).unwrap().count();
     assert!(pieces() > 2);
     fs::rename(folder.join("teacher/model.gguf"), folder.join("student.gguf")).unwrap();

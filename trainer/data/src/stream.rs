@@ -94,6 +94,13 @@ pub struct Position {
 }
 
 impl Position {
+    /// Of the files and the options that decide what the stream is: the same on all ranks that read the same.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+impl Position {
     /// How often everything was read.
     pub fn epoch(&self) -> u64 {
         self.document.epoch

@@ -58,8 +58,8 @@ impl<B: Backend> Relation<B> {
     }
 }
 
-/// The divergence of the student's relations from the teacher's, of queries, keys and values, a mean over heads, summed
-/// over positions: it counts as much as that many targets.
+/// The divergence of the student's relations from the teacher's, of queries, keys and values, a mean over heads and
+/// positions: it counts as much as all targets.
 pub(super) fn divergence<B: AutodiffBackend>(
     student: &Seen<B>,
     teacher: &Seen<B::InnerBackend>,
@@ -83,11 +83,12 @@ pub(super) fn divergence<B: AutodiffBackend>(
             None => part,
         });
     }
-    sum.ok_or(TrainError::NothingSeen)
+    let sum = sum.ok_or(TrainError::NothingSeen)?;
+    Ok(sum * (batch.total / batch.positions().max(1) as f32))
 }
 
-/// The squared distance of the student's last hidden states from the teacher's in parts of the teacher's mean square,
-/// summed over positions.
+/// The squared distance of the student's last hidden states from the teacher's in parts of the teacher's mean square, a mean
+/// over positions: it counts as much as all targets.
 pub(super) fn distance<B: AutodiffBackend>(
     student: &Seen<B>,
     teacher: &Seen<B::InnerBackend>,
@@ -107,7 +108,7 @@ pub(super) fn distance<B: AutodiffBackend>(
     let teacher = Tensor::<B, 2>::from_inner(teacher.clone());
     let size = (teacher.clone() * teacher.clone()).mean();
     let difference = student.clone() - teacher;
-    Ok((difference.clone() * difference).mean() / size * batch.positions() as f32)
+    Ok((difference.clone() * difference).mean() / size * batch.total)
 }
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {

@@ -32,7 +32,7 @@ impl<B: Backend> Default for AdamW<B> {
 }
 
 /// The names of the moments in a checkpoint.
-const MOMENTS: [&str; 2] = ["adamw.mean", "adamw.square"];
+const MOMENTS: [&str; 2] = [".adamw.mean", ".adamw.square"];
 
 impl<B: Backend> Optimizer<B> for AdamW<B> {
     fn begin(&mut self) {
@@ -78,9 +78,13 @@ impl<B: Backend> Optimizer<B> for AdamW<B> {
         let named = |(name, moments): (&String, &[Tensor<B, 2>; 2])| {
             let name = name.clone();
             let moments = MOMENTS.into_iter().zip(moments.clone());
-            moments.map(move |(moment, tensor)| (format!("{name}.{moment}"), tensor))
+            moments.map(move |(moment, tensor)| (format!("{name}{moment}"), tensor))
         };
         self.moments.iter().flat_map(named).collect()
+    }
+
+    fn suffixes(&self) -> &'static [&'static str] {
+        &MOMENTS
     }
 
     fn updates(&self) -> u64 {
@@ -92,10 +96,10 @@ impl<B: Backend> Optimizer<B> for AdamW<B> {
         let mut by_name: BTreeMap<String, Tensor<B, 2>> = state.into_iter().collect();
         let names: Vec<String> = by_name
             .keys()
-            .filter_map(|name| name.strip_suffix(&format!(".{}", MOMENTS[0])).map(str::to_owned))
+            .filter_map(|name| name.strip_suffix(MOMENTS[0]).map(str::to_owned))
             .collect();
         for name in names {
-            let moments = MOMENTS.map(|moment| by_name.remove(&format!("{name}.{moment}")));
+            let moments = MOMENTS.map(|moment| by_name.remove(&format!("{name}{moment}")));
             if let [Some(mean), Some(square)] = moments {
                 self.moments.insert(name, [mean, square]);
             }

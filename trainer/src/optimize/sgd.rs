@@ -51,6 +51,10 @@ impl<B: Backend> Optimizer<B> for Sgd<B> {
             .collect()
     }
 
+    fn suffixes(&self) -> &'static [&'static str] {
+        &[""]
+    }
+
     fn updates(&self) -> u64 {
         self.updates
     }

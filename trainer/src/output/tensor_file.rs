@@ -63,7 +63,9 @@ pub(super) fn write<T>(
     let mut file = AtomicFile::create(path)?;
     let failed = |error| halfpi::Error::Write(error);
     file.write_all(&(header_bytes as u64).to_le_bytes()).map_err(failed)?;
-    write!(file, "{header:header_bytes$}").map_err(failed)?;
+    file.write_all(header.as_bytes()).map_err(failed)?;
+    let spaces = [b' '; 8];
+    file.write_all(&spaces[..header_bytes - header.len()]).map_err(failed)?;
     for tensor in &tensors {
         let mut found = 0usize;
         fill(tensor, &mut |bytes| {

@@ -5,6 +5,7 @@
 //! them, and jumps from one to the other for as long as it is trained. The pull, away from thresholds, ends that.
 
 use std::f32::consts::PI;
+use std::ops::Neg;
 
 use super::scale::by_scale;
 use super::{Quantized, Scheme};
@@ -28,15 +29,23 @@ impl<B: AutodiffBackend> Quantized<'_, B> {
         };
         let rounded = self.effective(name)?.inner();
         let distance = weight.clone() - rounded.clone();
-        if method.levels().is_none() {
+        let Some(levels) = method.levels() else {
             // Scales that reach the largest weight, and phases, which have no outermost one.
             return Ok(Some(distance));
-        }
+        };
         let scales = method.check(name, shape)?;
-        let outermost = by_scale(rounded.abs(), scales).max_dim(1);
-        let weights = by_scale(weight.abs(), scales);
-        let outermost = outermost.expand(weights.dims());
-        let is_beyond = weights.greater(outermost).reshape(shape);
+        let (weights, rounded) = (by_scale(weight, scales), by_scale(rounded, scales));
+        let of_all = weights.dims();
+        let is_symmetric = levels.first().copied().map(f32::neg) == levels.last().copied();
+        let is_beyond = if is_symmetric {
+            let outermost = rounded.abs().max_dim(1);
+            weights.abs().greater(outermost.expand(of_all))
+        } else {
+            // -2 to 1, by a scale of either sign: each side has an end of its own.
+            let [least, most] = [rounded.clone().min_dim(1), rounded.max_dim(1)].map(|end| end.expand(of_all));
+            weights.clone().greater(most).bool_or(weights.lower(least))
+        };
+        let is_beyond = is_beyond.reshape(shape);
         Ok(Some(distance.mask_fill(is_beyond, 0.0)))
     }
 }
@@ -101,6 +110,30 @@ mod tests {
             scheme: scheme.clone(),
             weight,
             updates: 100,
+        }
+    }
+
+    /// -2 to 1, and the other way round: weights beyond either end are let alone, those between two levels are not.
+    #[test]
+    fn each_side_has_its_own_end() {
+        for sign in [1.0, -1.0] {
+            let numbers: Vec<f32> = [-2.0, -2.4, -1.3, 0.2, 1.0, 1.3].map(|x: f32| x * sign).into();
+            let cols = 96;
+            let weights: Vec<f32> = numbers.iter().cycle().take(32 * cols).copied().collect();
+            let (parameters, scheme) = converted(weights.clone(), [32, cols], "halfpi2");
+            let (parameters, scheme) = (&parameters, &scheme);
+            let quantized = Quantized { parameters, scheme };
+            let rounded = values(quantized.effective(NAME).unwrap());
+            let distance = values(quantized.distance(NAME).unwrap().unwrap());
+            let (least, most) = rounded.iter().fold((0f32, 0f32), |(a, b), x| (a.min(*x), b.max(*x)));
+            let mut beyond = 0;
+            for ((weight, rounded), distance) in weights.iter().zip(&rounded).zip(&distance) {
+                let is_beyond = *weight > most || *weight < least;
+                beyond += usize::from(is_beyond);
+                let expected = if is_beyond { 0.0 } else { weight - rounded };
+                assert_eq!(*distance, expected, "{weight} {rounded}");
+            }
+            assert!(beyond > 0);
         }
     }
 

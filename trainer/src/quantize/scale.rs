@@ -2,7 +2,7 @@
 
 use halfpi::pack::Scales;
 
-use crate::tensor::{Backend, FloatDType, Tensor, constant, straight_through};
+use crate::tensor::{Backend, FloatDType, Tensor, instead_of};
 
 /// A matrix as one row for all weights that share a scale: `[scales, weights]`.
 pub(super) fn by_scale<B: Backend>(weight: Tensor<B, 2>, scales: Scales) -> Tensor<B, 2> {
@@ -31,9 +31,9 @@ pub(super) fn stored<B: Backend>(scale: Tensor<B, 2>, scales: Scales) -> Tensor<
 pub(super) fn project<B: Backend>(
     weight: Tensor<B, 2>,
     scales: Scales,
-    levels_of: impl FnOnce(Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>),
+    levels_of: impl FnOnce(Tensor<B::Inner, 2>) -> (Tensor<B::Inner, 2>, Tensor<B::Inner, 2>),
 ) -> Tensor<B, 2> {
     let shape = weight.dims();
-    let (levels, scale) = levels_of(by_scale(constant(weight.clone()), scales));
-    straight_through(weight, (levels * stored(scale, scales)).reshape(shape))
+    let (levels, scale) = levels_of(by_scale(B::detached(weight.clone()), scales));
+    instead_of(weight, (levels * stored(scale, scales)).reshape(shape))
 }

@@ -44,6 +44,22 @@ impl Scheme {
         Self::new(Method::FLOATS)
     }
 
+    /// Refuses patterns that no tensor of a model has.
+    ///
+    /// # Errors
+    /// [`TrainError::Scheme`].
+    pub fn check<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+        for (pattern, _) in &self.patterns {
+            if !names.clone().any(|name| matches(pattern, name)) {
+                return Err(TrainError::Scheme {
+                    text: pattern.clone(),
+                    reason: "the model has no tensor of this name".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// How a tensor of this name and shape is quantized, if it is.
     pub fn method(&self, name: &str, [rows, _]: [usize; 2]) -> Option<&Method> {
         if rows == 1 || !name.ends_with(".weight") || name.ends_with("norm.weight") {
@@ -73,15 +89,23 @@ impl FromStr for Scheme {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut scheme = Self::floats();
+        let mut layers = None;
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             // Options of methods have `=` too, but their method stands before it, with a colon.
             let pattern = entry.split_once('=').filter(|(pattern, _)| !pattern.contains(':'));
             match pattern.map(|(pattern, method)| (pattern.trim(), method)) {
                 Some(("head", method)) => scheme.head = method.parse()?,
                 Some((pattern, method)) => scheme.patterns.push((pattern.to_owned(), method.parse()?)),
-                None => scheme.layers = entry.parse()?,
+                None if layers.is_some() => {
+                    return Err(TrainError::Scheme {
+                        text: text.to_owned(),
+                        reason: "only one method is for all layers; write PATTERN=METHOD for others".into(),
+                    });
+                }
+                None => layers = Some(entry.parse()?),
             }
         }
+        scheme.layers = layers.unwrap_or(scheme.layers);
         Ok(scheme)
     }
 }

@@ -13,15 +13,18 @@ const PART: usize = 4096;
 /// -s, 0 or s, where s is the mean magnitude of the weights that share it: 0 for those of at most `threshold` times as
 /// much. The identity on the way back.
 pub(super) fn abs_mean<B: Backend>(weight: Tensor<B, 2>, scales: Scales, threshold: f32) -> Tensor<B, 2> {
-    project(weight, scales, |weight| {
-        if let Some(numbers) = B::floats(&weight) {
-            return on_host(weight, numbers.as_ref(), threshold);
-        }
-        let scale = weight.clone().abs().mean_dim(1);
-        // What rounds to 0 is at most half of what it is divided by.
-        let twice = (scale.clone() * (2.0 * threshold)).clamp_min(LEAST);
-        ((weight * twice.recip()).round().clamp(-1.0, 1.0), scale)
+    project(weight, scales, |weight| match B::Inner::floats(&weight) {
+        Some(numbers) => on_host(weight, numbers.as_ref(), threshold),
+        None => on_device(weight, threshold),
     })
+}
+
+/// Levels, and means as scales.
+fn on_device<B: Backend>(weight: Tensor<B, 2>, threshold: f32) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let scale = weight.clone().abs().mean_dim(1);
+    // What rounds to 0 is at most half of what it is divided by.
+    let twice = (scale.clone() * (2.0 * threshold)).clamp_min(LEAST);
+    ((weight * twice.recip()).round().clamp(-1.0, 1.0), scale)
 }
 
 /// The same in two passes.
@@ -52,7 +55,12 @@ fn on_host<B: Backend>(weight: Tensor<B, 2>, numbers: &[f32], threshold: f32) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::scale::by_scale;
     use super::super::testing::{assert_on_grid, converted, run, upstream, weights};
+    use super::*;
+    use crate::tensor::{Cpu, values};
+
+    type Flex = <Cpu as Backend>::Inner;
 
     const SHAPE: [usize; 2] = [40, 64];
 
@@ -68,6 +76,21 @@ mod tests {
             assert!((found - expected).abs() < 1e-6 * mean, "{weight}: {found} {expected}");
         }
         assert_eq!(outcome.gradient, upstream(weights.len()));
+    }
+
+    #[test]
+    fn the_processor_does_what_other_devices_do() {
+        for scales in [Scales::Tensor, Scales::Row, Scales::Group(32)] {
+            let device = Default::default();
+            let weight = by_scale(matrix::<Flex>(weights(SHAPE), SHAPE, &device), scales);
+            let numbers = values(weight.clone());
+            let (levels, means) = on_host(weight.clone(), &numbers, 0.7);
+            let (expected, scale) = on_device(weight, 0.7);
+            assert_eq!(values(levels), values(expected));
+            for (mean, scale) in values(means).into_iter().zip(values(scale)) {
+                assert!((mean - scale).abs() < 1e-6 * scale, "{mean} {scale}");
+            }
+        }
     }
 
     #[test]

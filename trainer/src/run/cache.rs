@@ -6,11 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use halfpi::pack::Blueprint;
-use halfpi::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
 use super::options::RunOptions;
-use super::start::{blueprint, teacher};
+use super::start::{blueprint, teacher, tokens_of};
 use super::tell;
 use crate::data::{Part, Stream};
 use crate::distill::{Cache, CacheError, CacheWriter, Origin};
@@ -92,7 +91,7 @@ fn fill<B: AutodiffBackend>(
         let new: Vec<&[i32]> = sequences.filter(|tokens| !writer.has(tokens)).collect();
         if !new.is_empty() {
             if model.is_none() {
-                model = Some(teacher::<B>(&cache.model, options.length, vocab_size, device)?);
+                model = Some(teacher::<B>(&cache.model, options.length, &blueprint, device)?);
             }
             if let Some(model) = &model {
                 let tokens = TensorData::new(new.concat(), [new.len(), options.length]);
@@ -159,16 +158,6 @@ fn origin(options: &RunOptions, blueprint: &Blueprint) -> Result<Origin> {
             .as_ref()
             .map_or(1.0, |teacher| teacher.mixture.temperature),
     })
-}
-
-fn tokens_of(tokenizer: &Tokenizer) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for id in 0..tokenizer.vocab_size() as u32 {
-        let bytes = tokenizer.token_bytes(id, true);
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    }
-    hash.finalize().into()
 }
 
 /// Of a file, or of a directory's configuration and weights.

@@ -11,6 +11,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
+
 pub use self::cache::{CacheOptions, CacheProgress, cache_teacher};
 pub use self::merge::{MergeReport, Merged};
 pub use self::options::{OptimizerKind, RunOptions, Shape, Start, TeacherOptions, TeacherSource};
@@ -30,7 +32,7 @@ use crate::objective::{NextToken, Objective};
 use crate::optimize::{AdamW, Optimizer, Sgd};
 use crate::parallel::Collective;
 use crate::quantize::{Dampened, Scheme, convert, match_deviation};
-use crate::tensor::{AutodiffBackend, TransientBackend, supports};
+use crate::tensor::{AutodiffBackend, TransientBackend, supports, values};
 use crate::train::{Trainer, Update};
 use crate::vote::{Range, Rule, SharedVotes, VoteTrainer, Voting};
 use crate::{Result, TrainError};
@@ -116,6 +118,8 @@ struct Run<'a, B: AutodiffBackend> {
     report: RunReport,
     /// Updates in a row with a loss worse than guessing.
     worse_than_guessing: u32,
+    /// Some of what the last update learnt from, and the loss before it.
+    last: Option<(Batch<B>, f32)>,
     /// What memory is for that stays.
     claims: Vec<Claim>,
 }
@@ -125,7 +129,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         options: &'a RunOptions,
         directory: &Path,
         device: &'a B::Device,
-        together: &dyn Collective,
+        together: &mut dyn Collective,
     ) -> Result<Self> {
         options.check()?;
         let mut votes = options.vote.map(|rule| integers(rule, options, together)).transpose()?;
@@ -147,6 +151,13 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         } = beginning;
         let config = *blueprint.config();
         let scheme = options.scheme.clone();
+        scheme.check(tensors.iter().map(|tensor| tensor.name.as_str()))?;
+        if options.lora.is_some() && config.architecture.is_complex() {
+            return Err(TrainError::Option {
+                option: "lora",
+                reason: "there are no adapters for models with complex weights".into(),
+            });
+        }
         if votes.as_ref().is_some_and(|votes| votes.weights() == 0) {
             let reason = "no matrix is of ternary, halfpi2, halfpi4 or halfpi8: name one with the method".into();
             return Err(TrainError::Option { option: "vote", reason });
@@ -185,7 +196,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
                 let mixture = options_of.mixture;
                 match &options_of.source {
                     TeacherSource::Model(path) => {
-                        let teacher = teacher::<B>(path, options.length, config.vocab_size, device)?;
+                        let teacher = teacher::<B>(path, options.length, &blueprint, device)?;
                         Box::new(Distillation::new(teacher, mixture))
                     }
                     TeacherSource::Cache(directory) => {
@@ -232,9 +243,11 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             corpus,
             stream,
             worse_than_guessing: 0,
+            last: None,
             claims: Vec::new(),
         };
         run.resume(together)?;
+        run.compare(together)?;
         run.look_ahead(together)?;
         Ok(run)
     }
@@ -269,6 +282,31 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         Ok(())
     }
 
+    /// Refuses processes that do not begin with the same: where each has a disk of its own, for instance, and only one the
+    /// checkpoint. They would go on together and apart at the same time.
+    fn compare(&self, together: &mut dyn Collective) -> Result<()> {
+        if together.world_size() == 1 {
+            return Ok(());
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.trainer.updates().to_le_bytes());
+        hash.update(self.stream.position().fingerprint().to_le_bytes());
+        for (_, parameter) in self.trainer.parameters.iter() {
+            let numbers = values(parameter.value.clone());
+            numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        }
+        if let Some(votes) = &self.trainer.votes {
+            for (_, matrix) in votes.lock().matrices() {
+                matrix.codes().iter().for_each(|code| hash.update(code.to_le_bytes()));
+            }
+        }
+        let begun = together.all_gather(&hash.finalize())?;
+        match begun.iter().position(|other| *other != begun[0]) {
+            None => Ok(()),
+            Some(rank) => Err(TrainError::Apart { rank }),
+        }
+    }
+
     /// Finds out now whether predictions are missing, and not after hours.
     fn look_ahead(&self, together: &dyn Collective) -> Result<()> {
         let Some(TeacherSource::Cache(directory)) = self.options.teacher.as_ref().map(|teacher| &teacher.source) else {
@@ -286,6 +324,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
     ) -> Result<Trained<B>> {
         let total = self.options.schedule.updates;
         let (updates, parameters) = (self.trainer.updates(), self.report.parameters);
+        let mut checkpoint_due = false;
         let mut wants_to_stop = progress(Progress::Begins { updates, parameters }).is_break();
         if updates == 0 {
             self.look_at_held_out(progress)?;
@@ -307,6 +346,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
                 self.claim_memory();
                 memory::reset_peaks();
             }
+            self.last = batches.into_iter().next().map(|batch| (batch, update.loss));
             self.report.add(updates, &update, begun.elapsed());
             self.check(updates, update.loss)?;
             wants_to_stop |= progress(Progress::Update { updates, update }).is_break();
@@ -314,9 +354,12 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             if is_last || updates.is_multiple_of(self.options.evaluate_every.max(1)) {
                 self.look_at_held_out(progress)?;
             }
-            let is_due = updates.is_multiple_of(self.options.checkpoint_every.max(1));
-            if is_last || is_due && self.is_whole(together) {
+            checkpoint_due |= updates.is_multiple_of(self.options.checkpoint_every.max(1));
+            // Of a run that may have diverged none is written: it would take the place of a good one.
+            let may_be_written = checkpoint_due && self.worse_than_guessing == 0 && self.is_whole(together);
+            if is_last || may_be_written && self.spoilt(together)?.is_none() {
                 self.write_checkpoint(together, progress)?;
+                checkpoint_due = false;
             }
         }
         self.report.data = self.stream.report().clone();
@@ -364,6 +407,9 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         let nll = self
             .trainer
             .evaluate(batches.map(|batch| Ok(on_device(&batch?, device))))?;
+        if !nll.is_finite() {
+            return Err(self.trainer.not_finite("the loss of held-out text"));
+        }
         let updates = self.trainer.updates();
         self.report.add_held_out(updates, nll);
         self.report.levels.extend(self.count_levels()?.levels(updates));
@@ -402,7 +448,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
 
     /// Gives up a run whose loss does not come back.
     fn check(&mut self, update: u64, loss: f32) -> Result<()> {
-        let guessing = (self.trainer.model.config().vocab_size as f32).ln();
+        let guessing = self.guessing();
         let is_likelihood = self.options.teacher.is_none();
         let is_worse = is_likelihood && update > self.options.schedule.warm_up && loss > guessing + 1.0;
         self.worse_than_guessing = if is_worse { self.worse_than_guessing + 1 } else { 0 };
@@ -412,11 +458,36 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         Ok(())
     }
 
+    /// The loss of whoever takes all tokens for equally likely.
+    fn guessing(&self) -> f32 {
+        (self.trainer.model.config().vocab_size as f32).ln()
+    }
+
+    /// The loss of weights that the last update has spoilt, which shows in what it learnt from: on this rank or, then as
+    /// NaN, on another one.
+    fn spoilt(&self, together: &mut dyn Collective) -> Result<Option<f32>> {
+        let Some((batch, before)) = &self.last else {
+            return Ok(None);
+        };
+        let after = self.trainer.evaluate(std::iter::once(Ok(batch.clone())))?;
+        let is_worse = self.options.teacher.is_none() && after > before.max(self.guessing()) + 1.0;
+        let is_spoilt = is_worse || !after.is_finite();
+        let mut spoilt = [i32::from(is_spoilt)];
+        together.all_reduce_sum_i32(&mut spoilt)?;
+        Ok((spoilt[0] > 0).then_some(if is_spoilt { after } else { f32::NAN }))
+    }
+
+    /// # Errors
+    /// [`TrainError::Diverged`] instead of a checkpoint of spoilt weights; what keeps it from being written.
     fn write_checkpoint(
         &mut self,
         together: &mut dyn Collective,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
+        if let Some(loss) = self.spoilt(together)? {
+            let (update, guessing) = (self.trainer.updates(), self.guessing());
+            return Err(TrainError::Diverged { update, loss, guessing });
+        }
         if together.rank() == 0 {
             let mut state = State::new(self.trainer.updates(), self.report.tokens);
             state.run = json(&self.options.identity());

@@ -181,14 +181,26 @@ impl RunOptions {
                 reason: "has to be finite and not negative".into(),
             });
         }
-        if self.dampening > 0.0 && (self.lora.is_some() || self.scheme == Scheme::floats()) {
+        if self.dampening > 0.0 && (self.lora.is_some() || self.vote.is_some() || self.scheme == Scheme::floats()) {
             return Err(TrainError::Option {
                 option: "regularize",
-                reason: "no weight that is trained is rounded: name a method, and train more than adapters".into(),
+                reason:
+                    "no weight that is trained is rounded: name a method, and train more than adapters, without votes"
+                        .into(),
             });
         }
         if let Some(rule) = &self.vote {
             rule.check()?;
+            // Votes are committed after whole updates.
+            if !u64::from(rule.every).is_multiple_of(self.accumulate as u64) {
+                let (every, accumulate) = (rule.every, self.accumulate);
+                return Err(TrainError::Option {
+                    option: "vote",
+                    reason: format!(
+                        "{every} micro-steps are no whole number of updates, each of which has {accumulate}"
+                    ),
+                });
+            }
         }
         if let Some(teacher) = &self.teacher
             && !(teacher.mixture.temperature.is_finite() && teacher.mixture.temperature > 0.0)
@@ -242,9 +254,16 @@ impl RunOptions {
         }
     }
 
-    /// What may not change when a run is taken up again. The rest may: for instance how often checkpoints are written.
+    /// What may not change when a run is taken up again. The rest may: for instance how often checkpoints are written, or how
+    /// fast it learns, which is what helps a run that diverged.
     pub(super) fn identity(&self) -> Self {
         Self {
+            schedule: Schedule {
+                warm_up: 0,
+                updates: self.schedule.updates,
+                stages: Vec::new(),
+            },
+            clip: None,
             evaluate_every: 0,
             held_out_batches: 0,
             checkpoint_every: 0,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use halfpi::pack::{Blueprint, Source, TensorShape, expected_tensors, vocab_size};
+use halfpi::tokenizer::Tokenizer;
 use halfpi::transformer::{Architecture, Config};
+use sha2::{Digest, Sha256};
 
 use super::options::{Shape, Start};
 use crate::distill::Teacher;
@@ -69,6 +71,7 @@ pub(super) fn begin<B: AutodiffBackend>(
     match start {
         Start::Model(path) => {
             let source = Source::open(path)?;
+            check_shapes(&source)?;
             source.read_all(|tensor, values| {
                 let weights = matrix(values, dims(&tensor), device);
                 parameters.insert(tensor.name, weights);
@@ -111,25 +114,29 @@ pub(super) fn begin<B: AutodiffBackend>(
     }
 }
 
-/// Reads a teacher, for sequences of `length` tokens and a student that predicts `vocab_size`.
+/// Reads a teacher, for sequences of `length` tokens and a student of this kind, whose tokens it must have.
 pub(super) fn teacher<B: AutodiffBackend>(
     path: &Path,
     length: usize,
-    vocab_size: usize,
+    student: &Blueprint,
     device: &B::Device,
 ) -> Result<Teacher<B::InnerBackend>> {
+    let refuse = |reason: String| TrainError::Option {
+        option: "teacher",
+        reason,
+    };
     let source = Source::open(path)?;
     let config = source.config()?;
-    if config.vocab_size != vocab_size {
-        let reason = format!(
-            "its predictions are of {} tokens, the student's of {vocab_size}",
-            config.vocab_size
-        );
-        return Err(TrainError::Option {
-            option: "teacher",
-            reason,
-        });
+    let [own, students] = [config.vocab_size, student.config().vocab_size];
+    if own != students {
+        return Err(refuse(format!(
+            "its predictions are of {own} tokens, the student's of {students}"
+        )));
     }
+    if tokens_of(&Blueprint::of(&source)?.tokenizer()?) != tokens_of(&student.tokenizer()?) {
+        return Err(refuse("its tokens are others than the student's".into()));
+    }
+    check_shapes(&source)?;
     let weights = read::<B::InnerBackend>(&source, device)?;
     let rope_factors = weights
         .get(ROPE_FACTORS)
@@ -139,6 +146,57 @@ pub(super) fn teacher<B: AutodiffBackend>(
         Transformer::new(&config, length, &rope_factors, device),
         weights,
     ))
+}
+
+/// What a tokenizer's tokens are, in short.
+pub(super) fn tokens_of(tokenizer: &Tokenizer) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for id in 0..tokenizer.vocab_size() as u32 {
+        let bytes = tokenizer.token_bytes(id, true);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
+}
+
+/// Refuses tensors that lack, or whose shapes are not what the configuration says: products would not fit.
+fn check_shapes(source: &Source) -> Result<()> {
+    let (config, shapes) = (source.config()?, source.shapes()?);
+    let found: BTreeMap<&str, [usize; 2]> = shapes
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), dims(tensor)))
+        .collect();
+    let is_complex = config.architecture.is_complex();
+    let tied = !is_complex && !found.contains_key("output.weight");
+    let check = |name: &str, expected: [usize; 2]| match found.get(name) {
+        // A complex matrix can be there as the real one, twice as wide, that it stands for.
+        Some(&[rows, cols]) if is_complex && rows > 1 && [rows, cols] == [expected[0], 2 * expected[1]] => Ok(true),
+        Some(&found) if found != expected => Err(TrainError::Shape {
+            name: name.to_owned(),
+            expected,
+            found,
+        }),
+        found => Ok(found.is_some()),
+    };
+    for tensor in expected_tensors(&config, tied) {
+        if !check(&tensor.name, dims(&tensor))? {
+            return Err(TrainError::MissingParameter { name: tensor.name });
+        }
+    }
+    check(ROPE_FACTORS, [1, config.rope_dimension_count / 2])?;
+    let (query, kv) = (config.query_length(), config.kv_length());
+    for block in 0..config.block_count {
+        for (suffix, length) in [
+            ("attn_q.bias", query),
+            ("attn_k.bias", kv),
+            ("attn_v.bias", kv),
+            ("attn_sub_norm.weight", query),
+            ("ffn_sub_norm.weight", config.feed_forward_length),
+        ] {
+            check(&format!("blk.{block}.{suffix}"), [1, length])?;
+        }
+    }
+    Ok(())
 }
 
 fn read<B: Backend>(source: &Source, device: &B::Device) -> Result<BTreeMap<String, Tensor<B, 2>>> {
@@ -214,4 +272,52 @@ impl Shape {
 /// Rows and columns; a vector is one row.
 pub(super) fn dims(tensor: &TensorShape) -> [usize; 2] {
     [tensor.rows, tensor.cols]
+}
+
+#[cfg(test)]
+mod tests {
+    use halfpi::pack::synthetic::SyntheticModel;
+
+    use super::*;
+
+    /// Products of such tensors would panic in the tensor engine.
+    #[test]
+    fn tensors_that_do_not_fit_the_configuration_are_refused() {
+        for architecture in [
+            Architecture::Llama,
+            Architecture::Qwen2,
+            Architecture::Qwen3,
+            Architecture::BitNet,
+        ] {
+            let bytes = SyntheticModel::tiny(architecture).to_bytes().unwrap();
+            let path = std::env::temp_dir().join(format!(
+                "halfpi-shapes-{}-{}.gguf",
+                architecture.name(),
+                std::process::id()
+            ));
+            let check = |bytes: &[u8]| {
+                std::fs::write(&path, bytes).unwrap();
+                Source::open(&path)
+                    .map_err(TrainError::from)
+                    .and_then(|source| check_shapes(&source))
+            };
+            check(&bytes).unwrap();
+            let key = format!("{}.feed_forward_length", architecture.name());
+            let at = bytes
+                .windows(key.len())
+                .position(|window| window == key.as_bytes())
+                .unwrap()
+                + key.len()
+                + 4;
+            let mut other = bytes.clone();
+            let length = u32::from_le_bytes(other[at..at + 4].try_into().unwrap());
+            other[at..at + 4].copy_from_slice(&(length + 32).to_le_bytes());
+            let refused = check(&other).unwrap_err();
+            assert!(
+                matches!(&refused, TrainError::Shape { name, .. } if name.contains("ffn")),
+                "{refused}"
+            );
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 }

@@ -4,7 +4,12 @@ use super::{Backend, Step, Tensor};
 
 /// `value` on the way forward, to the bit, and the gradient of `of` on the way back. Both have the same shape.
 pub fn with_gradient_of<B: Backend>(value: Tensor<B, 2>, of: Tensor<B, 2>) -> Tensor<B, 2> {
-    B::apply(Instead(B::detached(value)), [of])
+    instead_of(of, B::detached(value))
+}
+
+/// `value` on the way forward and the identity on the way back to `x`, for a value that was computed without gradients.
+pub fn instead_of<B: Backend>(x: Tensor<B, 2>, value: Tensor<B::Inner, 2>) -> Tensor<B, 2> {
+    B::apply(Instead(value), [x])
 }
 
 /// `quantized` on the way forward, the identity on the way back: the straight-through estimator (Bengio et al. 2013,

@@ -124,6 +124,10 @@ impl VoteTrainer {
         workers: u32,
     ) -> Result<Self, VoteError> {
         state.rule.check()?;
+        // As many are committed at once.
+        if state.micro_steps >= state.rule.every {
+            return Err(wrong("it has more votes than are committed at once"));
+        }
         let mut trainer = Self::new(state.rule)?.shared(rank, workers);
         trainer.micro_steps = state.micro_steps;
         trainer.commits = state.commits;

@@ -110,6 +110,30 @@ fn a_run_goes_on_bit_for_bit() {
         .unwrap_err();
     assert!(error.to_string().contains("output_norm.weight"), "{error}");
     assert_eq!(numbers(&second), before);
+
+    // Nor does one whose optimizer remembers something else.
+    let of = |moment: &str| format!("optimizer.output_norm.weight.adamw.{moment}");
+    let short = checkpoint.tensors["parameter.blk.0.attn_q.weight"].clone();
+    let changes: [&dyn Fn(&mut Checkpoint); 3] = [
+        &|other| drop(other.tensors.remove(&of("square"))),
+        &|other| drop(other.tensors.insert(of("mean"), short.clone())),
+        &|other| {
+            drop(
+                other
+                    .tensors
+                    .insert("optimizer.nobody.adamw.mean".into(), short.clone()),
+            )
+        },
+    ];
+    for change in changes {
+        let mut other = checkpoint.clone();
+        change(&mut other);
+        let error = other
+            .restore(&mut second, &Default::default(), &path, [0, 1])
+            .unwrap_err();
+        assert!(error.to_string().contains("optimizer remembers"), "{error}");
+    }
+    assert_eq!(numbers(&second), before);
 }
 
 #[test]
