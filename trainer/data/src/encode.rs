@@ -57,7 +57,8 @@ pub enum TrainOn {
     /// All of them.
     #[default]
     Everything,
-    /// What the assistant writes: from where a session would let it speak to the token that ends its turn.
+    /// What the assistant writes: from where a session would let it speak to the token that ends its turn, or what its
+    /// template ends it with instead.
     Assistant,
 }
 
@@ -120,12 +121,14 @@ impl Encoder {
         self.language.tokenizer.padding().unwrap_or(self.end_of_document)
     }
 
-    /// The tokens of a document, with the one that ends it.
+    /// The tokens of a document, with the one that ends it, and before them the one that ends a text that broke off; none
+    /// for one of nothing.
     pub fn encode(&self, document: &Document) -> Result<Encoded, LineProblem> {
         let mut encoded = Encoded::default();
         if document.after_break {
             encoded.push(self.end_of_document, 1.0);
         }
+        let before = encoded.tokens.len();
         let end_weight = match &document.content {
             Content::Text(text) => {
                 self.text(text, document.begins, &mut encoded);
@@ -140,7 +143,10 @@ impl Encoder {
                 }
             }
         };
-        if document.ends && !encoded.tokens.is_empty() {
+        if encoded.tokens.len() == before {
+            return Ok(Encoded::default());
+        }
+        if document.ends {
             encoded.push(self.end_of_document, end_weight);
         }
         Ok(encoded)
@@ -195,7 +201,8 @@ impl Encoder {
         Ok(())
     }
 
-    /// What the assistant wrote of `tokens`: from where a session would let it begin to the token that ends its turn.
+    /// What the assistant wrote of `tokens`: from where a session would let it begin to the token that ends its turn, or
+    /// else to where the template closes it.
     fn answers(
         &self,
         messages: &[Message],
@@ -220,14 +227,30 @@ impl Encoder {
                 starts = indices.iter().map(|&index| start_of(index)).collect::<Result<_, _>>()?;
             }
         }
+        let ends_turn = |&token: &u32| self.language.tokenizer.is_end_of_generation(token);
+        let until = |index: usize| match index + 1 == messages.len() {
+            true => Ok(tokens.to_vec()),
+            false => write(&messages[..=index], false),
+        };
+        // Not where the model has no token for it, as base models that are taught ChatML in letters.
+        let has_end = match (indices.last(), starts.last()) {
+            (Some(&last), Some(&start)) => until(last)?.iter().skip(start).any(ends_turn),
+            _ => false,
+        };
         let mut answers: Vec<Range<usize>> = Vec::with_capacity(starts.len());
         for (&index, start) in indices.iter().zip(starts) {
-            if answers.last().is_some_and(|before| start < before.end) {
-                return Err(LineProblem::Rewritten { index });
-            }
-            let ends_turn = |&token: &u32| self.language.tokenizer.is_end_of_generation(token);
-            let length = tokens[start..].iter().position(ends_turn).map(|at| at + 1);
-            answers.push(start..length.map_or(tokens.len(), |length| start + length));
+            let end = match has_end {
+                true => tokens[start..].iter().position(ends_turn).map(|at| start + at + 1),
+                false => {
+                    let until = until(index)?;
+                    let end = common_prefix(&until, tokens);
+                    // Some templates leave only the last turn open.
+                    let closes = tokens.get(end).is_some_and(ends_turn);
+                    (end > start || end == until.len()).then_some(end + usize::from(closes))
+                }
+            };
+            let end = end.filter(|&end| start <= end && answers.last().is_none_or(|before| before.end <= start));
+            answers.push(start..end.ok_or(LineProblem::Rewritten { index })?);
         }
         Ok(answers)
     }

@@ -29,27 +29,25 @@ pub(super) struct Cursor {
     pub byte: u64,
     /// Lines of it.
     pub line: u64,
-    /// What was read last.
-    pub last: Last,
+    /// What comes next in the file goes on with the document that was read last.
+    pub goes_on: bool,
+    /// The text that was taken last breaks off, for what would go on with it is on the other side of the split, and
+    /// nothing has come after it yet.
+    pub owes_end: bool,
 }
 
-/// The document that was read last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Last {
-    /// It is complete, or there was none.
-    #[default]
-    Ended,
-    /// What comes next in the file goes on with it.
-    GoesOn,
-    /// It breaks off: what would go on with it is on the other side of the split.
-    BrokenOff,
+impl Cursor {
+    /// What was read last will not be gone on with.
+    fn break_off(&mut self) {
+        self.owes_end |= std::mem::take(&mut self.goes_on);
+    }
 }
 
 /// A document, or a piece of a long text.
 #[derive(Debug)]
 pub(super) struct Document {
     pub content: Content,
-    /// The document before it was broken off.
+    /// The text before it was broken off, and its end is still to be written.
     pub after_break: bool,
     /// A document begins with it.
     pub begins: bool,
@@ -102,12 +100,10 @@ impl Reader {
 
     /// Begins the next epoch.
     pub fn next_epoch(&mut self) {
+        self.cursor.break_off();
         self.cursor = Cursor {
             epoch: self.cursor.epoch + 1,
-            last: match self.cursor.last {
-                Last::Ended => Last::Ended,
-                Last::GoesOn | Last::BrokenOff => Last::BrokenOff,
-            },
+            owes_end: self.cursor.owes_end,
             ..Cursor::default()
         };
         self.order = self.order_of(self.cursor.epoch);
@@ -134,34 +130,29 @@ impl Reader {
             let Some(document) = found else {
                 self.cursor.file += 1;
                 (self.cursor.byte, self.cursor.line) = (0, 0);
+                self.cursor.break_off();
                 self.lines = None;
-                if self.cursor.last == Last::GoesOn {
-                    self.cursor.last = Last::BrokenOff;
-                }
                 continue;
             };
             report.documents += u64::from(document.begins);
             if self.sources.part_of(&document.content) != self.part {
                 report.other_part += u64::from(document.begins);
-                if self.cursor.last == Last::GoesOn {
-                    self.cursor.last = Last::BrokenOff;
-                }
+                self.cursor.break_off();
                 continue;
             }
-            let before = std::mem::replace(
-                &mut self.cursor.last,
-                match document.ends {
-                    true => Last::Ended,
-                    false => Last::GoesOn,
-                },
-            );
+            let went_on = std::mem::replace(&mut self.cursor.goes_on, !document.ends);
             return Ok(Some(Document {
-                after_break: before == Last::BrokenOff,
-                begins: before != Last::GoesOn,
+                after_break: self.cursor.owes_end,
+                begins: !went_on,
                 ..document
             }));
         }
         Ok(None)
+    }
+
+    /// The document that was read last is of use, and the end of the one that broke off is written before it.
+    pub fn took(&mut self) {
+        self.cursor.owes_end = false;
     }
 
     /// Opens the file at the cursor, unless it is open.

@@ -355,6 +355,7 @@ impl Stream {
             let used = if self.queue.is_empty() { self.offset } else { 0 };
             self.available += encoded.tokens.len().checked_sub(used).ok_or(CHANGED)?;
             self.has_tokens = true;
+            self.reader.took();
             self.queue.push_back(Queued {
                 cursor,
                 counted,

@@ -107,6 +107,50 @@ fn what_the_assistant_says_is_found_in_any_template() {
     );
 }
 
+/// Base models have no token that ends a turn: then it ends where the template closes it.
+#[test]
+fn turns_may_end_in_letters() {
+    let conversation = |roles: &[&str]| {
+        let message =
+            |(index, role): (usize, &&str)| format!("{{\"role\": {role:?}, \"content\": \"{role} {index}\"}}");
+        let messages: Vec<String> = roles.iter().enumerate().map(message).collect();
+        format!("{{\"messages\": [{}]}}", messages.join(", "))
+    };
+    let shown = |template: &str, roles: &[&str]| {
+        let language = Language {
+            template: ChatTemplate::new(template, "", "").unwrap(),
+            ..language()
+        };
+        shown_by(language, &conversation(roles), TrainOn::Assistant)
+    };
+    // As ChatML is, to a model that does not have it.
+    let letters = "{% for m in messages %}<{{ m.role }}>\n{{ m.content }}</>\n{% endfor %}\
+                   {% if add_generation_prompt %}<assistant>\n{% endif %}";
+    assert_eq!(
+        shown(letters, &["user", "assistant", "user", "assistant"]),
+        "<user>\nuser 0</>\n<assistant>\n[assistant 1</>\n]<user>\nuser 2</>\n<assistant>\n[assistant 3</>\n]\
+         <|endoftext|>"
+    );
+    // What nobody has answered yet is not trained on.
+    assert_eq!(
+        shown(letters, &["user", "assistant", "user"]),
+        "<user>\nuser 0</>\n<assistant>\n[assistant 1</>\n]<user>\nuser 2</>\n<|endoftext|>"
+    );
+    let ends_users = letters.replace("</>", "{{ '<|im_end|>' if m.role == 'user' else '</>' }}");
+    assert_eq!(
+        shown(&ends_users, &["user", "assistant", "user"]),
+        "<user>\nuser 0<|im_end|>\n<assistant>\n[assistant 1</>\n]<user>\nuser 2<|im_end|>\n<|endoftext|>"
+    );
+    let leaves_open = "{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{% if not (loop.last and m.role == \
+                       'assistant') %}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>\n\
+                       {% endif %}";
+    assert_eq!(
+        shown(leaves_open, &["user", "assistant", "user", "assistant"]),
+        "<user>\nuser 0<|im_end|><assistant>\n[assistant 1<|im_end|>]<user>\nuser 2<|im_end|><assistant>\n\
+         [assistant 3]<|endoftext|>"
+    );
+}
+
 /// What is written in a message is text, so that nobody forges a turn, as in sessions.
 #[test]
 fn conversations_are_the_tokens_that_sessions_read() {

@@ -232,3 +232,87 @@ fn pieces_of_a_text_go_on_or_break_off() {
     };
     assert_eq!(sorted(&all), sorted(&lines));
 }
+
+/// What ends a text that broke off is written before the next document that is of use, whatever comes between, also where
+/// a stream is taken up there.
+#[test]
+fn a_broken_off_text_is_ended_whatever_is_left_out_after_it() {
+    let options = SourceOptions {
+        held_out: 0.5,
+        ..SourceOptions::default()
+    };
+    let (parts, empty) = (Folder::new(), "");
+    let parts = Sources::open(&[parts.write("a.txt", empty)], options.clone()).unwrap();
+    // The side that texts of nothing are on.
+    let part = parts.part_of(&Content::Text(empty.to_owned()));
+    let taken = |content: &Content| parts.part_of(content) == part;
+    // Three pieces, of which the last is on the other side.
+    let texts = (0..).map(|seed| -> String { (0..700).map(|line| format!("line {line} of {seed}\n")).collect() });
+    let breaks_off = |text: &String| {
+        let folder = Folder::new();
+        folder.write("a.txt", text);
+        let corpus = corpus(&folder, options.clone());
+        let mut stream = corpus.stream(part, StreamOptions::once(1, 64)).unwrap();
+        let found: Vec<Batch> = std::iter::from_fn(|| stream.next_batch().ok().flatten()).collect();
+        let end = corpus.end_of_document() as i32;
+        let ends = |(_, targets, weights): &(Vec<i32>, Vec<i32>, Vec<f32>)| {
+            let mut targets = targets.iter().zip(weights);
+            targets.any(|(&target, &weight)| weight > 0.0 && target == end)
+        };
+        found.len() > 20 && !rows(&found).iter().any(ends)
+    };
+    let text = texts.take(50).find(breaks_off).unwrap();
+    let line = |text: &str| format!("{{\"text\": {text:?}}}\n");
+    let numbered = |word: &str| -> String {
+        let mut texts = (0..).map(|number| format!("{word} {number}"));
+        texts.find(|text| taken(&Content::Text(text.clone()))).unwrap()
+    };
+    let chats = (0..).map(|number| format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"{number}\"}}]}}\n"));
+    let chat = chats
+        .take(50)
+        .find(|chat| taken(&Content::parse(chat.trim_end().as_bytes(), "text").unwrap()))
+        .unwrap();
+    for left_out in [line(empty), line(&numbered(&"long ".repeat(500))), chat] {
+        let good = numbered("good");
+        let folder = Folder::new();
+        folder.write("a.txt", &text);
+        folder.write("b.jsonl", left_out.clone() + &left_out + &line(&good));
+        let language = Language {
+            template: ChatTemplate::new("{{ raise_exception('no') }}", "", "").unwrap(),
+            ..language()
+        };
+        let sources = Sources::open(&[folder.path()], options.clone()).unwrap();
+        let corpus = Corpus::new(sources, language, ROWS, EncodeOptions::default()).unwrap();
+        for packing in [Packing::Continuous, Packing::WholeDocuments] {
+            let options = StreamOptions {
+                packing,
+                long_documents: LongDocuments::Drop,
+                ..StreamOptions::once(1, 64)
+            };
+            let mut stream = corpus.stream(part, options.clone()).unwrap();
+            let (mut positions, mut all) = (vec![stream.position()], Vec::new());
+            while let Some(batch) = stream.next_batch().unwrap() {
+                all.push(batch);
+                positions.push(stream.position());
+            }
+            let report = stream.report();
+            assert_eq!(report.empty + report.dropped + report.bad_lines, 2, "{report}");
+            let mut tokens = Vec::new();
+            for (inputs, targets, weights) in rows(&all) {
+                let weighed = weights.iter().filter(|&&weight| weight > 0.0).count();
+                if packing == Packing::WholeDocuments || tokens.is_empty() {
+                    tokens.push(inputs[0] as u32);
+                }
+                tokens.extend(targets[..weighed].iter().map(|&id| id as u32));
+            }
+            let read = corpus.language().tokenizer.decode(&tokens, true);
+            let end = format!("\n<|endoftext|>{good}<|endoftext|>");
+            assert!(read.ends_with(&end), "{packing:?}: {}", &read[read.len() - 100..]);
+            for (at, position) in positions.iter().enumerate() {
+                let mut resumed = corpus.stream(part, options.clone()).unwrap();
+                resumed.resume(position).unwrap();
+                assert_eq!(batches(&mut resumed, usize::MAX), all[at..], "{packing:?} {at}");
+            }
+        }
+    }
+}
