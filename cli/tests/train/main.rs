@@ -527,6 +527,7 @@ fn how_votes_are_committed_can_be_chosen() {
         (&["ternary", "--vote-top", "0.1"], "--vote <N>"),
         (&["ternary", "--vote", "5", "--lora", "2", "--merge"], "adapters"),
         (&["ternary", "--vote", "3", "--accumulate", "2"], "no whole number"),
+        (&["ternary:learned", "--vote", "5"], ":learned"),
         (&["ternary", "--vote", "5", "--regularize", "1"], "without votes"),
         (&["ternary, phi4"], "only one method"),
         (&["ternary, blk.9.*=phi4"], "no tensor of this name"),

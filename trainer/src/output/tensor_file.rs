@@ -80,3 +80,32 @@ pub(super) fn write<T>(
     }
     Ok(file.commit()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Deep models have headers of more than 64 KB, and names need not be ASCII.
+    #[test]
+    fn headers_of_any_length_are_read_back() {
+        let path = std::env::temp_dir().join(format!("halfpi-tensors-{}.safetensors", std::process::id()));
+        for count in [1, 2, 1000] {
+            let tensors = (0..count).map(|i| Entry {
+                name: format!("model.layers.{i}.φ.weight"),
+                dtype: Dtype::U8,
+                shape: vec![3],
+                from: i as u8,
+            });
+            let fill = |entry: &Entry<u8>, sink: Sink<'_>| sink(&[entry.from; 3]);
+            write(&path, HashMap::new(), tensors.collect(), fill).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(read.len(), count);
+            for i in 0..count {
+                let tensor = read.tensor(&format!("model.layers.{i}.φ.weight")).unwrap();
+                assert_eq!(tensor.data(), [i as u8; 3]);
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -10,9 +10,9 @@ use crate::distill::Mixture;
 use crate::lora::Lora;
 use crate::optimize::Schedule;
 use crate::parallel::Collective;
-use crate::quantize::Scheme;
+use crate::quantize::{Rule as MethodRule, Scheme};
 use crate::tensor::Precision;
-use crate::vote::Rule;
+use crate::vote::{Range, Rule};
 use crate::{Result, TrainError};
 
 /// What a run is asked for. As JSON it is in the run's report and its checkpoints.
@@ -191,6 +191,15 @@ impl RunOptions {
         }
         if let Some(rule) = &self.vote {
             rule.check()?;
+            let scheme = &self.scheme;
+            let others = scheme.patterns.iter().map(|(_, method)| method);
+            let mut methods = [&scheme.layers, &scheme.head].into_iter().chain(others);
+            if methods.any(|method| Range::of(method.format).is_some() && method.rule == MethodRule::Learned) {
+                return Err(TrainError::Option {
+                    option: "vote",
+                    reason: "integers have no scales that are learned: leave :learned out".into(),
+                });
+            }
             // Votes are committed after whole updates.
             if !u64::from(rule.every).is_multiple_of(self.accumulate as u64) {
                 let (every, accumulate) = (rule.every, self.accumulate);
