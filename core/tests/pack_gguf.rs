@@ -4,7 +4,9 @@ mod pack_common;
 
 use std::ops::ControlFlow;
 
+use halfpi::Error;
 use halfpi::gguf::{GgmlType, Gguf, ModelFile, Writer};
+use halfpi::model::ModelError;
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
 use halfpi::pack::{Format, Options, PackError, PackReport, Scales, Source, pack};
 use halfpi::transformer::Architecture;
@@ -49,6 +51,28 @@ fn lossless_files_give_the_same_logits_to_the_bit() {
         assert_eq!(report.nmse, 0.0);
         let expected = logits(model.to_model_file().unwrap());
         assert!(logits(file) == expected, "{storage}");
+    }
+}
+
+/// What is stored as it is has its scales looked through all the same.
+#[test]
+fn lossless_does_not_copy_scales_that_are_not_numbers() {
+    let name = "blk.1.attn_k.weight";
+    for (storage, from_end) in [("q4_1", 18), ("q8_0", 34), ("phi4", 2)] {
+        let model = tiny(storage).to_model_file().unwrap();
+        let gguf = model.gguf().unwrap();
+        let mut bytes = model.bytes().to_vec();
+        let tensor = gguf.tensor(name).unwrap();
+        let at = (tensor.offset + tensor.bytes) as usize - from_end;
+        bytes[at..at + 2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+        let source = Source::from_model_file(ModelFile::from_bytes(bytes).unwrap());
+        match packed(&source, &options(Format::Lossless, &[])) {
+            Err(Error::Model(ModelError::Scale { name: named, value })) => {
+                assert_eq!((named.as_str(), value), (name, f32::INFINITY), "{storage}");
+            }
+            Err(error) => panic!("{storage}: {error}"),
+            Ok(_) => panic!("{storage}: copied"),
+        }
     }
 }
 

@@ -345,13 +345,42 @@ fn refusal(file: ModelFile) -> ModelError {
 
 #[test]
 fn scales_that_are_none_are_refused() {
-    for scale in [f32::NAN, f32::INFINITY] {
+    for scale in [f32::NAN, f32::INFINITY, 0.0] {
         let file = ModelFile::from_bytes(bytes(X86, |bytes| {
             let at = bytes.len() - 32;
             bytes[at..at + 4].copy_from_slice(&scale.to_le_bytes());
         }))
         .unwrap();
         assert!(matches!(refusal(file), ModelError::Scale { .. }));
+    }
+}
+
+/// Of all blocks, the last one has a scale that is no number: neither loads, nor passes a format that copies scales.
+#[test]
+fn scales_of_blocks_are_looked_at() {
+    for kind in [Kind::Tq1_0, Kind::Tq2_0, Kind::Tq2_0Scaled] {
+        let file = || {
+            let damaged = bytes(kind, |bytes| {
+                let at = bytes.len() - 2;
+                bytes[at..].copy_from_slice(&f16::NAN.to_le_bytes());
+            });
+            ModelFile::from_bytes(damaged).unwrap()
+        };
+        assert!(matches!(refusal(file()), ModelError::Scale { .. }), "{kind:?}");
+        let directory = Directory::new();
+        let path = directory.path().join("packed.gguf");
+        for format in [Format::Lossless, Format::Ternary] {
+            let source = Source::from_model_file(file());
+            let packed = pack(
+                &source,
+                &Options::new(format),
+                &path,
+                &mut |_| ControlFlow::Continue(()),
+            );
+            let error = packed.expect_err("a scale that is no number").to_string();
+            assert!(error.contains("blk.0.") && error.contains("NaN"), "{error}");
+            assert!(!path.exists());
+        }
     }
 }
 
@@ -388,7 +417,14 @@ fn odd_scales_are_refused() {
     };
     assert!(matches!(with(&[2], &[1.0, 1.0]), ModelError::Shape { .. }));
     assert!(matches!(with(&[1, 1], &[1.0]), ModelError::Shape { .. }));
-    assert!(matches!(with(&[1], &[f32::INFINITY]), ModelError::Scale { .. }));
+    // With 0 the whole matrix would be.
+    for scale in [f32::INFINITY, f32::NAN, 0.0, -0.0] {
+        let error = with(&[1], &[scale]);
+        assert!(
+            matches!(&error, ModelError::Scale { name, .. } if name == "blk.1.ffn_up.scale"),
+            "{error}"
+        );
+    }
     assert_eq!(
         gguf.get("general.architecture").and_then(Value::as_str),
         Some("bitnet-b1.58")

@@ -121,18 +121,22 @@ impl Job<'_> {
 }
 
 fn run(file: &ModelFile, job: Job<'_>) -> Result<(), ModelError> {
-    let Conversion { source, from, .. } = job.conversion;
+    let Conversion {
+        source, from, layout, ..
+    } = job.conversion;
     let (read, bytes, tiles) = (job.from(), &file.bytes()[from.clone()], job.tiles.clone());
+    let name = || job.conversion.name.clone();
     let done = match source {
         Source::Blocks(blocks) => blocks.pack_tiles(bytes, tiles, job.codes, job.scales, job.minima),
-        Source::Trits(layout) => {
-            Packed::new(*layout, bytes).and_then(|dense| dense.expand_tiles(tiles, job.codes, job.scales))
+        Source::Trits(dense) => {
+            Packed::new(*dense, bytes).and_then(|dense| dense.expand_tiles(tiles, job.codes, job.scales))
         }
     };
-    done.map_err(|source| ModelError::Format {
-        name: job.conversion.name.clone(),
-        source,
-    })?;
+    done.map_err(|source| ModelError::Format { name: name(), source })?;
     file.release(read);
-    Ok(())
+    // As they were written: a product of two scales can be infinite where neither is.
+    match [job.scales, job.minima].iter().find_map(|part| layout.not_finite(part)) {
+        Some(value) => Err(ModelError::Scale { name: name(), value }),
+        None => Ok(()),
+    }
 }

@@ -92,7 +92,7 @@ pub enum ModelError {
         /// Its type.
         ty: GgmlType,
     },
-    /// The scale of a whole tensor is infinite or not a number.
+    /// A scale or a minimum is infinite or not a number, or the scale of a whole tensor is 0.
     #[error("tensor `{}` has a scale of {value}: the file is damaged, get it again", shown(name))]
     Scale {
         /// The name of the tensor with the scale.

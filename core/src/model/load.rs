@@ -2,7 +2,7 @@ use super::adapter::Adapter;
 use super::convert::fill_arena;
 use super::progress::Steps;
 use super::tensors::{Place, Plan};
-use super::{LoadListener, LoadOptions, ModelError, read_config};
+use super::{LoadListener, LoadOptions, ModelError, read_config, scales};
 use crate::Result;
 use crate::gguf::{Gguf, ModelFile};
 use crate::transformer::{Config, Layer, Model};
@@ -50,6 +50,9 @@ self_cell!(
 
 impl LoadedModel {
     /// Reads the metadata, finds and checks every tensor, and packs those that need it.
+    ///
+    /// Every scale and minimum is looked at: none may be infinite or not a number. That of a group may be zero, that of a
+    /// whole tensor not. Codes cannot be wrong, and floats are not read.
     ///
     /// # Errors
     /// [`GgufError`](crate::gguf::GgufError) and [`ModelError`]: the file is broken, incomplete or of a kind that does
@@ -177,7 +180,9 @@ impl Prepared {
         for (bytes, float) in &plan.vectors {
             vectors.extend(float.iter(&file.bytes()[bytes.clone()]));
         }
-        steps.advance(as_it_is)?;
+        let packed = plan.packed().map(|(_, place)| place.bytes_in_file() as u64);
+        steps.advance(as_it_is - packed.sum::<u64>())?;
+        scales::check(file, &plan, parallel, &mut steps)?;
         // Last, because it gives back what was read of the file: a vector's neighbours came with it.
         let arena = fill_arena(file, &plan.conversions, plan.arena_bytes, parallel, &mut steps)?;
         steps.finish()?;

@@ -10,6 +10,7 @@ mod info;
 mod load;
 mod options;
 mod progress;
+mod scales;
 mod stock;
 mod tensors;
 
@@ -26,4 +27,4 @@ pub(crate) use load::Prepared;
 pub use options::LoadOptions;
 pub use progress::{LoadListener, LoadProgress};
 #[cfg(feature = "pack")]
-pub(crate) use stock::{scale_beside, scale_within, stock};
+pub(crate) use stock::{is_scale, scale_beside, scale_within, stock};

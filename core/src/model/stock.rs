@@ -28,6 +28,11 @@ pub(super) fn float_type(ty: GgmlType) -> Option<Float> {
     }
 }
 
+/// Whether a number can be the scale of a whole tensor. (That of a group may be 0: all of its weights are then.)
+pub(crate) fn is_scale(scale: f32) -> bool {
+    scale.is_finite() && scale != 0.0
+}
+
 /// The scale of a whole tensor that is behind its codes, if its type has one there.
 pub(crate) fn scale_within(ty: GgmlType, data: &[u8]) -> Option<f32> {
     let at = data.len().checked_sub(usize::try_from(ty.trailer_bytes()).ok()?)?;
@@ -53,7 +58,7 @@ pub(crate) fn scale_beside<'a>(gguf: &Gguf<'a>, name: &str) -> Result<Option<(&'
         });
     }
     match float.iter(gguf.data(tensor)).next() {
-        Some(value) if value.is_finite() => Ok(Some((tensor.name, value))),
+        Some(value) if is_scale(value) => Ok(Some((tensor.name, value))),
         value => Err(ModelError::Scale {
             name: name(),
             value: value.unwrap_or(f32::NAN),

@@ -1,6 +1,6 @@
 //! Which tensors a model has, and where the weights of each will be.
 
-use super::stock::{float_type, scale_beside, scale_within, stock};
+use super::stock::{float_type, is_scale, scale_beside, scale_within, stock};
 use super::{LoadOptions, ModelError, TensorShape, expected_tensors};
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
 use crate::transformer::{Architecture, Config};
@@ -141,11 +141,13 @@ impl Plan {
 
     /// Bytes of weights that are used in the file as they are.
     pub fn mapped_bytes(&self) -> usize {
-        let mapped = self.places.values().map(|place| match place {
-            Place::File { bytes, .. } | Place::Packed { bytes, .. } => bytes.len(),
-            Place::Arena { .. } | Place::Floats { .. } => 0,
-        });
-        mapped.sum()
+        self.places.values().map(Place::bytes_in_file).sum()
+    }
+
+    /// The packed matrices that are used in the file as they are, by name.
+    pub fn packed(&self) -> impl Iterator<Item = (&str, &Place)> {
+        let places = self.places.iter().map(|(name, place)| (name.as_str(), place));
+        places.filter(|(_, place)| matches!(place, Place::Packed { .. }))
     }
 
     /// Bytes of the file that are packed into the arena.
@@ -208,7 +210,7 @@ impl Plan {
                 ..stock.matrix(rows, cols)
             };
             let layout = blocks.layout().map_err(format)?;
-            if let Some(value) = scale_within(tensor.ty, gguf.data(tensor)).filter(|scale| !scale.is_finite()) {
+            if let Some(value) = scale_within(tensor.ty, gguf.data(tensor)).filter(|&scale| !is_scale(scale)) {
                 return Err(ModelError::Scale { name: name(), value });
             }
             self.convert(name(), Source::Blocks(blocks), bytes, layout);
@@ -298,6 +300,14 @@ fn expect_shape(name: &str, found: [usize; 2], expected: [usize; 2]) -> Result<(
 }
 
 impl Place {
+    /// Bytes of a matrix that is used in the file as it is.
+    pub fn bytes_in_file(&self) -> usize {
+        match self {
+            Place::File { bytes, .. } | Place::Packed { bytes, .. } => bytes.len(),
+            Place::Arena { .. } | Place::Floats { .. } => 0,
+        }
+    }
+
     /// The matrix here, if it is one.
     pub fn matrix<'a>(&self, file: &'a [u8], arena: &'a [u8]) -> Option<Matrix<'a>> {
         match self {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Result;
 use crate::gguf::{AtomicFile, GgmlType, TensorWriter, Writer};
-use crate::model::stock;
+use crate::model::{ModelError, stock};
 
 /// Weights that are read, packed and written at a time: enough to keep the threads busy, little enough to stay small
 /// beside a tensor and to stop soon.
@@ -504,6 +504,12 @@ impl<W: Write> Packer<'_, W> {
                     let packed =
                         blocks.pack_tiles(data, tiles.clone(), &mut codes, &mut batch_scales, &mut batch_minima);
                     packed.map_err(|source| tensor.format_error(source))?;
+                    finite(
+                        [&batch_scales, &batch_minima]
+                            .iter()
+                            .find_map(|part| layout.not_finite(part)),
+                        name,
+                    )?;
                     self.out.write(name, &codes)?;
                     let parts = [&codes[..], &batch_scales, &batch_minima];
                     observer.codes(rows.clone(), layout, &parts)?;
@@ -518,6 +524,7 @@ impl<W: Write> Packer<'_, W> {
                 Ok(Distortion::default())
             }
             (Target::Copy { .. }, Weights::Packed { data, packed }) => {
+                finite(packed.scale_not_finite(), name)?;
                 self.out.write(name, data)?;
                 observer.see(0..tensor.rows, Matrix::Packed(*packed))?;
                 self.advance(index, tensor, 0..tensor.rows)?;
@@ -569,6 +576,17 @@ impl Iterator for Batches {
         let start = self.left.start;
         self.left.start = self.left.end.min(start + self.step);
         (start < self.left.end).then_some(start..self.left.start)
+    }
+}
+
+/// What is stored as it is has its scales looked through all the same.
+fn finite(wrong: Option<f32>, name: &str) -> Result<(), ModelError> {
+    match wrong {
+        Some(value) => Err(ModelError::Scale {
+            name: name.to_owned(),
+            value,
+        }),
+        None => Ok(()),
     }
 }
 

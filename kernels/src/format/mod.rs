@@ -10,6 +10,7 @@ mod error;
 mod expand;
 mod layout;
 mod packed;
+mod scales;
 pub mod stock;
 pub mod tables;
 

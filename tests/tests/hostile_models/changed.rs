@@ -6,6 +6,7 @@ use halfpi::transformer::Architecture;
 use std::collections::HashSet;
 
 /// A model file in the making.
+#[derive(Clone)]
 pub struct Changed {
     original: Vec<u8>,
     dropped: HashSet<&'static str>,

@@ -3,15 +3,15 @@
 use half::f16;
 use halfpi_kernels::format::stock::I2sOrder;
 
-use super::super::PackError;
 use super::{SourceTensor, Transform, Weights, dequantize};
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
-use crate::model::{scale_beside, scale_within, stock};
+use crate::model::{ModelError, is_scale, scale_beside, scale_within, stock};
 
 /// A tensor of a GGUF as rows of blocks, with the scale that may be beside it.
 ///
 /// # Errors
-/// [`ModelError`](crate::model::ModelError) for a scale that is none, and [`PackError`].
+/// [`ModelError`](crate::model::ModelError) for a scale that is none, and
+/// [`PackError`](super::super::PackError).
 pub(super) fn blocks<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>, order: I2sOrder) -> crate::Result<SourceTensor<'a>> {
     let data = gguf.data(tensor);
     let weights = if tensor.ty == GgmlType::I2_S {
@@ -30,12 +30,9 @@ pub(super) fn blocks<'a>(gguf: &Gguf<'a>, tensor: &TensorInfo<'a>, order: I2sOrd
         let layout = stock.matrix(source.rows, source.cols).layout();
         layout.map_err(|error| source.format_error(error))?;
     }
-    if scale_within(tensor.ty, data).is_some_and(|scale| !scale.is_finite()) {
-        return Err(PackError::NotFinite {
-            name: source.name,
-            row: 0,
-        }
-        .into());
+    if let Some(value) = scale_within(tensor.ty, data).filter(|&scale| !is_scale(scale)) {
+        let name = source.name;
+        return Err(ModelError::Scale { name, value }.into());
     }
     Ok(source)
 }
