@@ -212,7 +212,13 @@ pub fn product(
     // NaN where nothing is written.
     let mut out = vec![f32::NAN; floats.len() / weight.cols() * weight.rows()];
     let mut int8 = Int8::new(floats.len());
-    let mut rows = int8.rows();
+    // As weights, activations start at an odd address.
+    let mut codes = vec![0; floats.len() + 1];
+    let start = 1 - codes.as_ptr().addr() % 2;
+    let mut rows = Int8RowsMut {
+        codes: &mut codes[start..],
+        ..int8.rows()
+    };
     let int8 = quantization.map(|q| rows.quantize(backend, q, floats, weight.cols()).unwrap());
     let x = Activations { floats, int8 };
     let out_product = Product { weight, out: &mut out };

@@ -23,11 +23,11 @@ type Quads = [[int16x8_t; 2]; 4];
 /// Four activations, in every lane.
 ///
 /// # Safety
-/// They are there.
+/// They are there. (At any address: `vld1q_dup_s32` would want one that is a multiple of 4.)
 #[inline(always)]
 unsafe fn broadcast(x: *const i8) -> int8x16_t {
     // SAFETY: as this function's contract, and the trait's.
-    unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(x.cast())) }
+    unsafe { vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned())) }
 }
 
 /// Eight activations: each four of them in every lane.
