@@ -1,12 +1,17 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::{Error, Result};
+
+/// Counts the files of this process, so that each has a name of its own.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Names that may be taken, by files of a process that had the same number and ended early, before it is given up.
+const MOST_TAKEN: usize = 1000;
 
 /// A file that appears under its name only when it is complete.
 ///
@@ -27,15 +32,7 @@ impl AtomicFile {
     /// [`Error::Io`] if its directory cannot be written to.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        // Unlike that of anyone who writes the same file at the same time.
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        name.push(format!(".{}-{}.part", process::id(), COUNT.fetch_add(1, Relaxed)));
-        let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(|source| Error::Io {
-            path: temporary.clone(),
-            source,
-        })?;
+        let (temporary, file) = Self::temporary(&path)?;
         Ok(Self {
             out: BufWriter::with_capacity(1 << 20, file),
             temporary,
@@ -44,7 +41,29 @@ impl AtomicFile {
         })
     }
 
-    /// Makes sure that everything is on disk, and puts the file in its place.
+    /// A new file beside `path`. Never one that is there, nor what a link there leads to: others may write to the same
+    /// directory.
+    fn temporary(path: &Path) -> Result<(PathBuf, File)> {
+        let mut taken = 0;
+        loop {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{}-{}.part", process::id(), COUNT.fetch_add(1, Relaxed)));
+            let temporary = path.with_file_name(name);
+            match File::create_new(&temporary) {
+                Ok(file) => return Ok((temporary, file)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && taken < MOST_TAKEN => taken += 1,
+                Err(source) => {
+                    return Err(Error::Io {
+                        path: temporary,
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes sure that everything is on disk, and puts the file in its place. After a power failure either it or what was
+    /// there before is there; on Unix, if the file system can promise that of a name, it is.
     ///
     /// # Errors
     /// [`Error::Io`] if that fails; the file that was there before is then still there.
@@ -58,7 +77,17 @@ impl AtomicFile {
                 source,
             })?;
         self.committed = true;
+        // The file is in its place, whatever comes of this.
+        #[cfg(unix)]
+        let _ = self.directory().and_then(|directory| directory.sync_all());
         Ok(())
+    }
+
+    /// Where the names are.
+    #[cfg(unix)]
+    fn directory(&self) -> io::Result<File> {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))
     }
 }
 
@@ -109,5 +138,28 @@ mod tests {
 
         fs::remove_dir_all(&directory).unwrap();
         assert!(matches!(AtomicFile::create(&path), Err(Error::Io { .. })));
+    }
+
+    /// Whoever may write to the directory knows what the file will be called before it has its name.
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link_that_waits_there() {
+        let directory = env::temp_dir().join(format!("halfpi-atomic-links-{}", process::id()));
+        fs::create_dir(&directory).unwrap();
+        let (path, other) = (directory.join("model.gguf"), directory.join("precious"));
+        fs::write(&other, "precious").unwrap();
+        // Other tests of this process count too.
+        let next = COUNT.load(Relaxed);
+        for count in next..next + 100 {
+            let name = format!("model.gguf.{}-{count}.part", process::id());
+            std::os::unix::fs::symlink(&other, directory.join(name)).unwrap();
+        }
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

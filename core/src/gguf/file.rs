@@ -100,7 +100,9 @@ impl ModelFile {
         }
         let bytes = usize::try_from(length).map_err(|_| io(std::io::ErrorKind::FileTooLarge.into()))?;
         // SAFETY: a private read-only mapping of a regular file. That nobody changes or truncates it meanwhile is
-        // asked of the caller; what is read from it is checked as untrusted data, strings on every use.
+        // asked of the caller: keys, names and texts are checked once and then kept as `&str`s into it. Numbers are
+        // copied out before they are checked, and every part is taken with its bounds, so that changed bytes are wrong
+        // weights and no access outside of the mapping.
         let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(&file) }.map_err(io)?;
         let path = path.map(Path::to_owned);
         Ok(Self {
