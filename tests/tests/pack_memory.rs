@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process;
 
 use halfpi::pack::synthetic::SyntheticModel;
-use halfpi::pack::{Calibration, Format, Options, Source, pack};
+use halfpi::pack::{Calibration, Format, Options, Scales, Source, pack};
 use halfpi::transformer::{Architecture, Config};
 use halfpi_tests::alloc::{CountingAllocator, peak_bytes_of_all_threads_during};
 
@@ -32,30 +32,54 @@ fn packing_holds_two_tensors_and_the_output_and_calibration_what_it_promises() {
     model.save(&path).unwrap();
     let whole = 4 * weights(&model.config);
     for calibrated in [false, true] {
-        let (peak, output) = packed(&path, calibrated);
+        let options = Options {
+            calibration: calibrated.then(|| Calibration {
+                tokens: TOKENS,
+                ..Calibration::new(text())
+            }),
+            ..options(Format::Phi4)
+        };
+        let (peak, output) = packed(&path, &options);
         let allowed = promised(&model.config, calibrated) + output + SMALL;
         println!("calibrated {calibrated}: peak {peak}, promised {allowed}, all weights {whole}");
         assert!(peak <= allowed, "{peak} bytes, not at most {allowed}");
         // What the promise forbids is more than it allows.
         assert!(whole > allowed);
     }
+    // With one scale for a tensor, all of its weights are looked at together, twice: as they are, and in order.
+    (model.config.vocab_size, model.config.block_count, model.tied) = (5126, 1, true);
+    model.save(&path).unwrap();
+    let tensor = 4 * model.config.vocab_size * model.config.embedding_length;
+    for (format, cluster) in [(Format::Ternary, 1), (Format::PhaseT1, 1), (Format::Phi4, 8)] {
+        let options = Options {
+            head: format,
+            scales: Some(Scales::Tensor),
+            cluster,
+            allow_loss: true,
+            ..options(format)
+        };
+        let (peak, output) = packed(&path, &options);
+        let allowed = 2 * tensor + output + SMALL;
+        println!("{format}, a scale for each tensor: peak {peak}, promised {allowed}");
+        assert!(peak <= allowed, "{format}: {peak} bytes, not at most {allowed}");
+        assert!(3 * tensor > allowed);
+    }
     fs::remove_dir_all(directory).unwrap();
 }
 
-/// The most bytes in use while the model is packed, and those of the output.
-fn packed(path: &Path, calibrated: bool) -> (usize, usize) {
-    let source = Source::open(path).unwrap();
-    let options = Options {
-        calibration: calibrated.then(|| Calibration {
-            tokens: TOKENS,
-            ..Calibration::new(text())
-        }),
+fn options(format: Format) -> Options {
+    Options {
         threads: 2,
-        ..Options::new(Format::Phi4)
-    };
+        ..Options::new(format)
+    }
+}
+
+/// The most bytes in use while the model is packed, and those of the output.
+fn packed(path: &Path, options: &Options) -> (usize, usize) {
+    let source = Source::open(path).unwrap();
     let output = path.with_extension("packed");
     let peak = peak_bytes_of_all_threads_during(|| {
-        pack(&source, &options, &output, &mut |_| ControlFlow::Continue(())).unwrap();
+        pack(&source, options, &output, &mut |_| ControlFlow::Continue(())).unwrap();
     });
     (peak, fs::metadata(output).unwrap().len() as usize)
 }

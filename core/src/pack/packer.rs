@@ -80,7 +80,7 @@ struct Plan {
 ///
 /// Matrices get the format that `options` gives them; vectors (norms, biases) become f32. Where a matrix cannot have the
 /// format, it is kept as f16 and the report says why. At most a tensor of the source and some millions of weights are in
-/// memory at a time, whatever the size of the model.
+/// memory at a time, whatever the size of the model; where all weights of a tensor share a scale, two tensors.
 ///
 /// `progress` is called every few million weights; if it breaks, packing stops and leaves nothing behind.
 ///

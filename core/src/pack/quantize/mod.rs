@@ -127,13 +127,14 @@ impl Quantizer {
 
 /// The weights with the mean magnitude of their cluster.
 fn shared(weights: &[f32], columns: usize) -> Vec<f32> {
-    let clusters = weights.chunks(columns);
-    let clusters = clusters.flat_map(|cluster| {
+    // Room for as many and no more: they may be all of a matrix.
+    let mut shared = Vec::with_capacity(weights.len());
+    for cluster in weights.chunks(columns) {
         let sum: f64 = cluster.iter().map(|weight| f64::from(weight.abs())).sum();
         let mean = (sum / cluster.len() as f64) as f32;
-        cluster.iter().map(move |weight| mean.copysign(*weight))
-    });
-    clusters.collect()
+        shared.extend(cluster.iter().map(|weight| mean.copysign(*weight)));
+    }
+    shared
 }
 
 /// A scale's inverse, 0 for the scale of weights that are all 0.

@@ -88,10 +88,11 @@ impl PhasePair {
 
     /// One scale for whole units of 32 rows of `cols` weights; the last may lack rows.
     pub(super) fn tensor_scale(&self, weights: &[f32], cols: usize) -> f32 {
-        let mut coordinates = Vec::with_capacity(weights.len());
+        let rows = (weights.len() / cols).next_multiple_of(2 * HALF);
+        let mut coordinates = Vec::with_capacity(rows * cols);
         let zeros = vec![0.0; cols];
         let row = |i: usize| weights.get(i * cols..(i + 1) * cols).unwrap_or(&zeros);
-        for first in (0..weights.len() / cols).step_by(2 * HALF) {
+        for first in (0..rows).step_by(2 * HALF) {
             for lane in first..first + HALF {
                 let pair = [row(lane), row(lane + HALF)].concat();
                 coordinates.extend(blocks(&pair).iter().flat_map(|block| coordinates_of(*block)));

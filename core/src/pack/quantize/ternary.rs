@@ -1,5 +1,7 @@
 //! Scales of ternary weights.
 
+use std::cmp::Reverse;
+
 /// The scale of least squared error for weights that become -s, 0 or s, exactly: the one that TWN (arXiv:1605.04711,
 /// section 2.2) approximates.
 ///
@@ -7,15 +9,25 @@
 /// sorted and every J is tried. The weights that the best J keeps are those above s/2, as rounding has it: one that is
 /// farther from 0 than from s is better kept. A weight with an importance counts so often.
 pub(super) fn best_scale(weights: &[f32], importance: Option<&[f32]>) -> f32 {
-    // Magnitudes are ordered as their bits are.
-    let mut magnitudes: Vec<(u32, f32)> = match importance {
-        None => weights.iter().map(|weight| (weight.abs().to_bits(), 1.0)).collect(),
-        Some(importance) => {
-            let pairs = weights.iter().zip(importance);
-            pairs.map(|(weight, &count)| (weight.abs().to_bits(), count)).collect()
+    // They are ordered as their bits are.
+    let magnitudes = weights.iter().map(|weight| weight.abs().to_bits());
+    match importance {
+        // These may be all weights of a matrix: no room for counts.
+        None => {
+            let mut magnitudes: Vec<u32> = magnitudes.collect();
+            magnitudes.sort_unstable_by_key(|&bits| Reverse(bits));
+            best_of(magnitudes.into_iter().map(|bits| (bits, 1.0)))
         }
-    };
-    magnitudes.sort_unstable_by_key(|&(bits, _)| std::cmp::Reverse(bits));
+        Some(importance) => {
+            let mut magnitudes: Vec<_> = magnitudes.zip(importance.iter().copied()).collect();
+            magnitudes.sort_unstable_by_key(|&(bits, _)| Reverse(bits));
+            best_of(magnitudes.into_iter())
+        }
+    }
+}
+
+/// The best scale for magnitudes that come in descending order, each with how often it counts.
+fn best_of(magnitudes: impl Iterator<Item = (u32, f32)>) -> f32 {
     let (mut sum, mut kept, mut best, mut scale) = (0f64, 0f64, 0f64, 0f64);
     for (bits, count) in magnitudes {
         sum += f64::from(count) * f64::from(f32::from_bits(bits));
