@@ -10,7 +10,7 @@ use halfpi::Error;
 use halfpi::gguf::{GgufError, ModelFile};
 use halfpi::model::{LoadedModel, ModelError};
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
-use halfpi::pack::{Blueprint, PackError, Source, TensorShape, expected_tensors, vocab_size};
+use halfpi::pack::{Blueprint, PackError, Source, TensorShape, check_shapes, expected_tensors, vocab_size};
 use halfpi::template::{Message, Role};
 use halfpi::tokenizer::Special;
 use halfpi::transformer::Architecture;
@@ -48,11 +48,14 @@ fn a_model_has_the_tensors_that_are_expected_of_it() {
             if tied && architecture.is_complex() {
                 continue;
             }
-            // The loader wants each of them, and nothing else.
+            // The loader wants each of them, and nothing else; so does the check that needs no weights.
             let blueprint = Blueprint::of(&source).unwrap();
             let load = |tensors: &[TensorShape]| {
                 let file = blueprint.to_model_file(Float::F32, tensors, |tensor| source.read(&tensor.name));
-                LoadedModel::new(file.unwrap(), &Serial).map(drop)
+                let loaded = LoadedModel::new(file.unwrap(), &Serial).map(drop);
+                let checked = check_shapes(&model.config, tensors.to_vec());
+                assert_eq!(checked.is_ok(), loaded.is_ok(), "{checked:?}");
+                loaded
             };
             load(&expected).unwrap();
             let name = |tensor: &TensorShape| tensor.name.clone();

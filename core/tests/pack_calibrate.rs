@@ -6,7 +6,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use halfpi::gguf::ModelFile;
+use halfpi::Error;
+use halfpi::gguf::{GgmlType, ModelFile, Writer};
+use halfpi::model::ModelError;
 use halfpi::pack::synthetic::{Storage, SyntheticModel};
 use halfpi::pack::{Calibration, CalibrationError, Format, Method, Options, PackError, Source, pack};
 use halfpi::tokenizer::{Special, Tokenizer};
@@ -235,4 +237,136 @@ fn a_calibrated_pack_can_be_stopped() {
     });
     assert!(matches!(unwrap_pack_error(stopped), PackError::Cancelled));
     assert_eq!((calls, path.exists()), (3, false));
+}
+
+/// A tensor of a model in f32.
+struct Tensor {
+    name: String,
+    dims: Vec<u64>,
+    weights: Vec<f32>,
+}
+
+/// A model of which some tensors were changed.
+fn malformed(change: impl FnOnce(&mut Vec<Tensor>)) -> Source {
+    let model = SyntheticModel::tiny(Architecture::Llama).to_model_file().unwrap();
+    let gguf = model.gguf().unwrap();
+    let floats = |bytes: &[u8]| {
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&float| f32::from_le_bytes(float))
+            .collect()
+    };
+    let tensors = gguf.tensors().iter().map(|tensor| Tensor {
+        name: tensor.name.to_owned(),
+        dims: tensor.dims().to_vec(),
+        weights: floats(gguf.data(tensor)),
+    });
+    let mut tensors: Vec<_> = tensors.collect();
+    change(&mut tensors);
+    let mut writer = Writer::new();
+    writer.copy_metadata(&gguf, |_| true).unwrap();
+    for tensor in &mut tensors {
+        tensor
+            .weights
+            .resize(tensor.dims.iter().product::<u64>() as usize, 0.25);
+        writer.declare(&tensor.name, &tensor.dims, GgmlType::F32).unwrap();
+    }
+    let mut out = writer.write_header(Vec::new()).unwrap();
+    for tensor in &tensors {
+        let bytes: Vec<u8> = tensor.weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+        out.write(&tensor.name, &bytes).unwrap();
+    }
+    Source::from_model_file(ModelFile::from_bytes(out.finish().unwrap()).unwrap())
+}
+
+/// Matrices that multiply the same inputs and disagree about how many there are, and everything else that does not fit.
+#[test]
+fn malformed_models_are_refused_before_the_pass() {
+    let directory = Directory::new();
+    let path = directory.path().join("packed.gguf");
+    let refused = |change: &dyn Fn(&mut Vec<Tensor>)| {
+        let error = write(&malformed(change), &calibrated(Format::Q8), &path);
+        assert!(!path.exists());
+        match error {
+            Err(Error::Model(error)) => error,
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("a malformed model was packed"),
+        }
+    };
+    // The good model has 64 channels, 32 of keys, 160 inside its feed-forward layers.
+    for (name, shapes) in [
+        ("blk.0.attn_k.weight", [&[32, 32][..], &[128, 32], &[64, 64], &[64]]),
+        (
+            "blk.1.ffn_up.weight",
+            [&[160, 64], &[96, 160], &[64, 192], &[64, 160, 2]],
+        ),
+        (
+            "blk.0.ffn_down.weight",
+            [&[64, 160], &[192, 64], &[160, 32], &[160, 64, 2]],
+        ),
+        ("output.weight", [&[32, 421], &[64, 420], &[64, 422], &[421, 64]]),
+        ("blk.1.attn_norm.weight", [&[63], &[65], &[64, 2], &[32]]),
+    ] {
+        for dims in shapes {
+            let error = refused(&|tensors| {
+                let tensor = tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+                tensor.dims = dims.to_vec();
+            });
+            assert!(
+                matches!(&error, ModelError::Shape { name: named, .. } if named == name),
+                "{error}"
+            );
+        }
+    }
+    for name in ["token_embd.weight", "blk.1.attn_v.weight", "output_norm.weight"] {
+        let error = refused(&|tensors| tensors.retain(|tensor| tensor.name != name));
+        assert!(
+            matches!(&error, ModelError::MissingTensor { name: named } if named == name),
+            "{error}"
+        );
+    }
+    let with = |name: &str, dims: &[u64]| {
+        refused(&|tensors| {
+            let (name, dims, weights) = (name.to_owned(), dims.to_vec(), Vec::new());
+            tensors.push(Tensor { name, dims, weights });
+        })
+    };
+    assert!(matches!(
+        with("blk.2.attn_q.weight", &[64, 64]),
+        ModelError::UnusedTensor { .. }
+    ));
+    assert!(matches!(with("rope_freqs.weight", &[9]), ModelError::Shape { .. }));
+    assert!(matches!(
+        with("blk.0.attn_q.bias", &[64]),
+        ModelError::MissingTensor { .. }
+    ));
+}
+
+/// Weights that are no numbers are found on the way, wherever they are.
+#[test]
+fn damaged_weights_are_refused_in_the_pass() {
+    let directory = Directory::new();
+    let path = directory.path().join("packed.gguf");
+    for name in [
+        "blk.0.attn_q.weight",
+        "blk.1.ffn_norm.weight",
+        "output.weight",
+        "token_embd.weight",
+    ] {
+        for weight in [f32::NAN, f32::INFINITY] {
+            let source = malformed(|tensors| {
+                let tensor = tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+                tensor.weights.fill(weight);
+            });
+            let error = unwrap_pack_error(write(&source, &calibrated(Format::Q8), &path));
+            let is_named = matches!(
+                error,
+                PackError::NotFinite { .. } | PackError::Calibration(CalibrationError::Inputs { .. })
+            );
+            assert!(is_named, "{name} of {weight}: {error}");
+            assert!(!path.exists());
+        }
+    }
 }

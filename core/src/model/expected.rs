@@ -1,4 +1,6 @@
+use super::ModelError;
 use crate::transformer::{Architecture, Config};
+use std::collections::HashMap;
 
 /// A tensor's name in GGUF and its shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,83 @@ impl TensorShape {
 /// They are listed one by one, because the number of layers may be what a broken file says.
 pub fn expected_tensors(config: &Config, tied: bool) -> impl Iterator<Item = TensorShape> {
     matrices(*config, tied).chain(vectors(*config))
+}
+
+/// Vectors that a model of this shape may have beside the [expected](expected_tensors) ones: all of a list, or none. That
+/// it has them is told by the first.
+pub(super) fn optional_vectors(config: &Config) -> impl Iterator<Item = Vec<TensorShape>> {
+    let config = *config;
+    let (q, kv, ff) = (config.query_length(), config.kv_length(), config.feed_forward_length);
+    let factors = TensorShape::vector("rope_freqs.weight", config.rope_dimension_count / 2);
+    let has_biases = config.architecture == Architecture::Qwen2;
+    let has_sub_norms = matches!(config.architecture, Architecture::BitNet | Architecture::IFairy);
+    let layers = (0..config.block_count).flat_map(move |block| {
+        let vector = |name: &str, len| TensorShape::vector(format!("blk.{block}.{name}"), len);
+        // Some llama files have biases too; then all three.
+        let biases = || {
+            vec![
+                vector("attn_q.bias", q),
+                vector("attn_k.bias", kv),
+                vector("attn_v.bias", kv),
+            ]
+        };
+        // What was trained in few bits may have BitNet's norms in any family.
+        let norms = || {
+            [
+                vec![vector("attn_sub_norm.weight", q)],
+                vec![vector("ffn_sub_norm.weight", ff)],
+            ]
+        };
+        let biases = (!has_biases).then(biases);
+        biases
+            .into_iter()
+            .chain((!has_sub_norms).then(norms).into_iter().flatten())
+    });
+    [vec![factors]].into_iter().chain(layers)
+}
+
+/// Whether tensors of these names and shapes are a model that loading would take: each of the
+/// [expected](expected_tensors) ones in its shape, and nothing beside them that has no use.
+///
+/// # Errors
+/// [`ModelError::MissingTensor`], [`ModelError::Shape`] or [`ModelError::UnusedTensor`].
+pub fn check_shapes(config: &Config, tensors: impl IntoIterator<Item = TensorShape>) -> Result<(), ModelError> {
+    let named = |tensor: TensorShape| (tensor.name.clone(), tensor);
+    let mut found: HashMap<String, TensorShape> = tensors.into_iter().map(named).collect();
+    let is_complex = config.architecture.is_complex();
+    let tied = !found.contains_key("output.weight") && !is_complex;
+    let take = |found: &mut HashMap<String, TensorShape>, expected: TensorShape| {
+        let Some(tensor) = found.remove(&expected.name) else {
+            return Err(ModelError::MissingTensor { name: expected.name });
+        };
+        // A complex matrix is there in parts, or twice as wide as the real one it stands for.
+        let wide = TensorShape {
+            cols: 2 * expected.cols,
+            ..expected.clone()
+        };
+        let may_be_wide = is_complex && expected.name.starts_with("blk.") && !expected.is_vector;
+        if tensor == expected || may_be_wide && tensor == wide {
+            return Ok(());
+        }
+        let (expected, found) = (expected.dims(), tensor.dims());
+        let name = tensor.name;
+        Err(ModelError::Shape { name, expected, found })
+    };
+    for tensor in expected_tensors(config, tied) {
+        take(&mut found, tensor)?;
+    }
+    for vectors in optional_vectors(config) {
+        if found.contains_key(&vectors[0].name) {
+            vectors.into_iter().try_for_each(|vector| take(&mut found, vector))?;
+        }
+    }
+    match found.into_keys().min() {
+        None => Ok(()),
+        Some(name) => Err(ModelError::UnusedTensor {
+            name,
+            architecture: config.architecture.name(),
+        }),
+    }
 }
 
 fn matrices(config: Config, tied: bool) -> impl Iterator<Item = TensorShape> {

@@ -19,7 +19,7 @@ pub use config::read_config;
 #[cfg(feature = "pack")]
 pub(crate) use config::read_metadata;
 pub use error::ModelError;
-pub use expected::{TensorShape, expected_tensors};
+pub use expected::{TensorShape, check_shapes, expected_tensors};
 pub(crate) use fingerprint::fingerprint;
 pub use info::{ModelInfo, SessionMemory, logical_shape};
 pub use load::LoadedModel;

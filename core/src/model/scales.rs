@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 /// Matrices between two reports, for each thread: some milliseconds where they have to be read first.
 const MATRICES_PER_REPORT: usize = 4;
 
-/// Reads all scales and minima of packed matrices in the file: those of 4-bit codes in groups of 32 are a ninth of its
-/// bytes, most formats have fewer. They lie together, so codes are not read.
+/// Reads all scales and minima of packed matrices in the file: those of 4-bit codes in groups of 32 are a ninth of
+/// its bytes, with minima a fifth. They lie together after the codes of a matrix, which are not read.
 ///
 /// # Errors
 /// [`ModelError::Scale`], of the first matrix by name that has one which is no finite number.

@@ -1,9 +1,10 @@
 //! Which tensors a model has, and where the weights of each will be.
 
+use super::expected::optional_vectors;
 use super::stock::{float_type, is_scale, scale_beside, scale_within, stock};
 use super::{LoadOptions, ModelError, TensorShape, expected_tensors};
 use crate::gguf::{GgmlType, Gguf, TensorInfo};
-use crate::transformer::{Architecture, Config};
+use crate::transformer::Config;
 use halfpi_kernels::format::stock::Blocks;
 use halfpi_kernels::format::{Dense, Float, HEADER_BYTES, Layout, Matrix, Packed};
 use std::collections::{BTreeMap, HashSet};
@@ -89,45 +90,21 @@ impl Plan {
             matrix(&mut plan, name, rows, if in_whole { 2 * cols } else { cols })?;
         }
 
-        let mut vector = |plan: &mut Plan, name: String, len, required| match gguf.tensor(&name) {
+        let mut vector = |plan: &mut Plan, name: String, len| match gguf.tensor(&name) {
             Some(tensor) => {
                 used.insert(tensor.name);
                 plan.vector(tensor, len)
             }
-            None if required => Err(ModelError::MissingTensor { name }),
-            None => Ok(()),
+            None => Err(ModelError::MissingTensor { name }),
         };
-        vector(
-            &mut plan,
-            "rope_freqs.weight".into(),
-            config.rope_dimension_count / 2,
-            false,
-        )?;
         for TensorShape { name, cols, .. } in vectors {
-            vector(&mut plan, name, cols, true)?;
+            vector(&mut plan, name, cols)?;
         }
-        let has_sub_norms = matches!(architecture, Architecture::BitNet | Architecture::IFairy);
-        for block in 0..config.block_count {
-            let name = |suffix: &str| format!("blk.{block}.{suffix}");
-            // Some llama files have biases too; then all three.
-            if architecture != Architecture::Qwen2 && gguf.tensor(&name("attn_q.bias")).is_some() {
-                for (suffix, len) in [
-                    ("attn_q.bias", config.query_length()),
-                    ("attn_k.bias", config.kv_length()),
-                    ("attn_v.bias", config.kv_length()),
-                ] {
-                    vector(&mut plan, name(suffix), len, true)?;
+        for vectors in optional_vectors(config) {
+            if gguf.tensor(&vectors[0].name).is_some() {
+                for TensorShape { name, cols, .. } in vectors {
+                    vector(&mut plan, name, cols)?;
                 }
-            }
-            // What was trained in few bits may have BitNet's norms in any family.
-            if !has_sub_norms {
-                vector(&mut plan, name("attn_sub_norm.weight"), config.query_length(), false)?;
-                vector(
-                    &mut plan,
-                    name("ffn_sub_norm.weight"),
-                    config.feed_forward_length,
-                    false,
-                )?;
             }
         }
         match gguf.tensors().iter().find(|tensor| !used.contains(tensor.name)) {

@@ -6,6 +6,7 @@ use halfpi_kernels::format::FormatError;
 
 use super::{CalibrationError, Format, Method};
 use crate::gguf::GgmlType;
+use crate::model::ModelError;
 
 /// What stands in the way of making a model file, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -243,6 +244,14 @@ pub enum PackError {
         value: String,
         /// What would do.
         expected: &'static str,
+    },
+    /// `config.json` describes a model that does not run here.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for, under the names that GGUF has for it.
+        source: ModelError,
     },
     /// The tokenizer cannot be written as GGUF metadata.
     #[error("{}: {problem}", path.display())]

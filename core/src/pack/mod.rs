@@ -40,7 +40,7 @@ mod source;
 mod survey;
 pub mod synthetic;
 
-pub use crate::model::{TensorShape, expected_tensors};
+pub use crate::model::{TensorShape, check_shapes, expected_tensors};
 pub use blueprint::Blueprint;
 pub use calibrate::{Calibration, CalibrationError};
 pub use compare::Alternative;

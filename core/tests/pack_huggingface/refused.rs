@@ -23,6 +23,14 @@ fn unsupported_configurations_are_named() {
         ("num_hidden_layers", json!(4294967295u32), "num_hidden_layers"),
         ("num_attention_heads", json!("many"), "expected u32"),
         ("rms_norm_eps", json!(0.0), "rms_norm_eps"),
+        // What a packed file with the same figures would be refused for.
+        ("num_key_value_heads", json!(3), "head_count_kv"),
+        ("head_dim", json!(18), "multiple of 16"),
+        ("head_dim", json!(1024), "at most 512"),
+        ("rope_theta", json!(0.5), "above 1"),
+        ("hidden_size", json!(1 << 23), "2^22"),
+        ("intermediate_size", json!(1 << 23), "2^22"),
+        ("num_hidden_layers", json!(1 << 23), "2^22"),
     ] {
         let mut checkpoint = Checkpoint::new(&model);
         checkpoint.config[key] = value;

@@ -32,7 +32,7 @@ use super::source::{Source, SourceTensor};
 use super::{Format, Method, PackError, Scales};
 use crate::Result;
 use crate::gguf::{Gguf, Writer};
-use crate::model::read_metadata;
+use crate::model::{check_shapes, read_metadata};
 use crate::pool::Pool;
 use crate::tokenizer::{Special, Tokenizer};
 
@@ -110,6 +110,8 @@ impl Prepared {
             let name = config.architecture.name();
             return Err(PackError::from(CalibrationError::Architecture { name }).into());
         }
+        // The pass believes from here on that matrices which multiply the same inputs are equally wide.
+        check_shapes(&config, items.values().map(|item| item.tensor.shape()))?;
         let rope_freqs = items.get("rope_freqs.weight").map(|item| read(item.tensor));
         Ok(Self {
             machine: Machine {

@@ -249,7 +249,7 @@ impl<'a> SourceTensor<'a> {
         self.rows as u64 * self.cols as u64
     }
 
-    fn shape(&self) -> TensorShape {
+    pub(super) fn shape(&self) -> TensorShape {
         match self.dims[..] {
             [_] => TensorShape::vector(&self.name, self.rows * self.cols),
             _ => TensorShape::matrix(&self.name, self.rows, self.cols),

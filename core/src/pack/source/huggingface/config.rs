@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::bitlinear::{BitLinear, RawQuantization};
 use super::{PackError, read_json, required};
 use crate::Result;
+use crate::gguf::{Gguf, Writer};
+use crate::model::read_metadata;
+use crate::pack::metadata::set_config;
 use crate::transformer::{Architecture, Config};
 
 /// What the importer needs of a checkpoint's `config.json`.
@@ -87,6 +90,26 @@ impl ModelConfig {
         let path = directory.join("config.json");
         let raw = required(path.clone(), read_json::<Raw>(&path)?, "the model's shape")?;
         Ok(Reader { path }.read(raw)?)
+    }
+
+    /// Sets what it says of the model's shape.
+    pub(super) fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
+        let architecture = self.config.architecture.name();
+        writer.set("general.architecture", architecture)?;
+        set_config(writer, &self.config)?;
+        if let Some(window) = self.sliding_window {
+            writer.set(&format!("{architecture}.attention.sliding_window"), window)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a model that would be packed and then not load.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut writer = Writer::new();
+        self.set_metadata(&mut writer)?;
+        let metadata = writer.write_header(Vec::new())?.finish()?;
+        read_metadata(&Gguf::parse(&metadata)?, |_| Ok(self.config.vocab_size))?;
+        Ok(())
     }
 }
 

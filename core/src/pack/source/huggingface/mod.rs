@@ -21,7 +21,6 @@ use self::tokenizer::ImportedTokenizer;
 pub(super) use self::tokenizer::vocab_size;
 use super::{PackError, SourceTensor};
 use crate::gguf::Writer;
-use crate::pack::metadata::set_config;
 use crate::transformer::Config;
 use crate::{Error, Result};
 
@@ -39,6 +38,13 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     pub(super) fn open(directory: &Path) -> Result<Self> {
         let config = ModelConfig::read(directory)?;
+        config.check().map_err(|error| match error {
+            Error::Model(source) => Error::from(PackError::Config {
+                path: directory.join("config.json"),
+                source,
+            }),
+            other => other,
+        })?;
         let shards = Shards::open(directory)?;
         // Refuses missing and misshapen tensors here, so that config.json can be believed from now on.
         tensors::tensors(&config, &shards)?;
@@ -55,15 +61,10 @@ impl Checkpoint {
     }
 
     pub(super) fn set_metadata(&self, writer: &mut Writer) -> Result<()> {
-        writer.set("general.architecture", self.config.config.architecture.name())?;
         writer.set("general.type", "model")?;
         writer.set("general.name", self.name.as_str())?;
         writer.set("general.quantization_version", 2u32)?;
-        set_config(writer, &self.config.config)?;
-        if let Some(window) = self.config.sliding_window {
-            let key = format!("{}.attention.sliding_window", self.config.config.architecture.name());
-            writer.set(&key, window)?;
-        }
+        self.config.set_metadata(writer)?;
         self.tokenizer.set_metadata(writer)
     }
 
