@@ -28,6 +28,7 @@ mod bpe;
 mod chitchat;
 mod encode;
 mod error;
+mod json;
 mod lines;
 mod random;
 mod reader;

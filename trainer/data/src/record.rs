@@ -2,9 +2,10 @@
 
 use halfpi::template::{Message, Role};
 use halfpi::tools::{ToolCall, ToolDeclaration};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::error::LineProblem;
+use super::json::{each, fields, is_null, normalized, raw, text};
 
 /// Messages of a conversation. With some templates, what the assistant says at each turn is found by writing everything
 /// before it, so that the time grows with the square.
@@ -39,26 +40,23 @@ impl Content {
         let line = str::from_utf8(line).map_err(|error| LineProblem::NotUtf8 {
             at: error.valid_up_to(),
         })?;
-        let value: Value = serde_json::from_str(line).map_err(|error| LineProblem::NotJson {
-            message: error.to_string(),
-        })?;
         let no_content = || LineProblem::NoContent {
             field: text_field.to_owned(),
         };
-        let Value::Object(mut fields) = value else {
-            return Err(no_content());
-        };
-        for (field, form) in [("messages", &OPENAI), ("conversations", &SHAREGPT)] {
-            if let Some(messages) = fields.remove(field) {
+        let names = ["messages", "conversations", "tools", text_field];
+        let [messages, conversations, tools, found] = fields(raw(line)?, names)?.ok_or_else(no_content)?;
+        for (messages, field, form) in [(messages, names[0], &OPENAI), (conversations, names[1], &SHAREGPT)] {
+            if let Some(messages) = messages {
                 return Ok(Self::Chat(Chat {
                     messages: form.messages(messages, field)?,
-                    tools: tools(fields.remove("tools"))?,
+                    tools: self::tools(tools)?,
                 }));
             }
         }
-        match fields.remove(text_field) {
-            Some(Value::String(text)) => Ok(Self::Text(text)),
-            Some(_) => Err(wrong(text_field, "a text")),
+        match found {
+            Some(found) => text(Some(found))?
+                .map(Self::Text)
+                .ok_or_else(|| wrong(text_field, "a text")),
             None => Err(no_content()),
         }
     }
@@ -96,46 +94,52 @@ const SHAREGPT: Form = Form {
 };
 
 impl Form {
-    fn messages(&self, messages: Value, list: &str) -> Result<Vec<Message>, LineProblem> {
-        let Value::Array(messages) = messages else {
-            return Err(wrong(list, "a list"));
+    fn messages(&self, list: &RawValue, field: &str) -> Result<Vec<Message>, LineProblem> {
+        let (mut messages, mut found) = (Vec::new(), 0);
+        let take = |message| {
+            if found < MAX_MESSAGES {
+                messages.push(self.message(message, found, &format!("{field}[{found}]"))?);
+            }
+            found += 1;
+            Ok(())
         };
-        if messages.is_empty() {
-            return Err(wrong(list, "a list with a message in it"));
-        }
-        if messages.len() > MAX_MESSAGES {
-            return Err(LineProblem::TooManyMessages {
-                found: messages.len(),
+        each(list, take).ok_or_else(|| wrong(field, "a list"))??;
+        match found {
+            0 => Err(wrong(field, "a list with a message in it")),
+            found if found > MAX_MESSAGES => Err(LineProblem::TooManyMessages {
+                found,
                 limit: MAX_MESSAGES,
-            });
+            }),
+            _ => Ok(messages),
         }
-        let messages = messages.into_iter().enumerate();
-        messages
-            .map(|(index, message)| self.message(message, index, &format!("{list}[{index}]")))
-            .collect()
     }
 
-    fn message(&self, message: Value, index: usize, place: &str) -> Result<Message, LineProblem> {
-        let Value::Object(mut fields) = message else {
-            return Err(wrong(place, "an object"));
-        };
-        let role = match fields.remove(self.role) {
-            Some(Value::String(role)) => role,
-            _ => return Err(wrong(&format!("{place}.{}", self.role), "a text")),
-        };
+    fn message(&self, message: &RawValue, index: usize, place: &str) -> Result<Message, LineProblem> {
+        let thoughts = ["reasoning_content", "thinking", "reasoning"];
+        let names = [
+            self.role,
+            self.content,
+            "tool_calls",
+            thoughts[0],
+            thoughts[1],
+            thoughts[2],
+        ];
+        let found = fields(message, names)?.ok_or_else(|| wrong(place, "an object"))?;
+        let [role, said, calls, thoughts @ ..] = found;
+        let role = text(role)?.ok_or_else(|| wrong(&format!("{place}.{}", self.role), "a text"))?;
         let role = role_of(&role).ok_or(LineProblem::Role { index, role })?;
-        let tool_calls = match fields.remove("tool_calls") {
-            None | Some(Value::Null) => Vec::new(),
+        let tool_calls = match calls.filter(|calls| !is_null(calls)) {
+            None => Vec::new(),
             Some(calls) => tool_calls(calls, &format!("{place}.tool_calls"))?,
         };
-        let has_calls = !tool_calls.is_empty();
-        let content = content(fields.remove(self.content), has_calls)
+        let content = content(said, !tool_calls.is_empty())?
             .ok_or_else(|| wrong(&format!("{place}.{}", self.content), "a text"))?;
-        let names = ["reasoning_content", "thinking", "reasoning"];
-        let thinking = names.iter().find_map(|name| match fields.remove(*name) {
-            Some(Value::String(text)) if !text.is_empty() => Some(text),
-            _ => None,
-        });
+        let mut thinking = None;
+        for thought in thoughts {
+            if thinking.is_none() {
+                thinking = text(thought)?.filter(|text| !text.is_empty());
+            }
+        }
         Ok(Message {
             thinking,
             tool_calls,
@@ -155,73 +159,82 @@ fn role_of(name: &str) -> Option<Role> {
 }
 
 /// A text, or a list of parts of which all are texts. A message that calls tools need not say anything.
-fn content(value: Option<Value>, has_calls: bool) -> Option<String> {
-    match value {
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Array(parts)) => parts.iter().map(|part| part["text"].as_str()).collect(),
-        None | Some(Value::Null) if has_calls => Some(String::new()),
-        _ => None,
-    }
-}
-
-fn tool_calls(calls: Value, place: &str) -> Result<Vec<ToolCall>, LineProblem> {
-    let Value::Array(calls) = calls else {
-        return Err(wrong(place, "a list"));
+fn content(said: Option<&RawValue>, has_calls: bool) -> Result<Option<String>, LineProblem> {
+    let Some(said) = said.filter(|said| !is_null(said)) else {
+        return Ok(has_calls.then(String::new));
     };
-    let call = |call: Value| {
-        let mut fields = function(call)?;
-        let name = string(fields.remove("name")?)?;
-        let arguments = match fields.remove("arguments") {
-            Some(Value::String(text)) => text,
-            Some(Value::Null) | None => "{}".to_owned(),
-            Some(other) => other.to_string(),
+    let mut whole = Some(String::new());
+    let take = |part| {
+        let said = match fields(part, ["text"])? {
+            Some([said]) => text(said)?,
+            None => None,
         };
-        Some(ToolCall { name, arguments })
+        whole = whole.take().zip(said).map(|(whole, said)| whole + &said);
+        Ok(())
     };
-    let calls: Option<Vec<_>> = calls.into_iter().map(call).collect();
-    calls.ok_or_else(|| wrong(place, "a list of calls, each with a name and arguments"))
-}
-
-fn tools(tools: Option<Value>) -> Result<Vec<ToolDeclaration>, LineProblem> {
-    let tools = match tools {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        // Some datasets have it as a text, because their columns have one type.
-        Some(Value::String(text)) if text.trim().is_empty() => return Ok(Vec::new()),
-        Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or_default(),
-        Some(tools) => tools,
-    };
-    let Value::Array(tools) = tools else {
-        return Err(wrong("tools", "a list"));
-    };
-    let tool = |tool: Value| {
-        let mut fields = function(tool)?;
-        Some(ToolDeclaration {
-            name: string(fields.remove("name")?)?,
-            description: fields.remove("description").and_then(string).unwrap_or_default(),
-            parameters: match fields.remove("parameters") {
-                Some(parameters @ Value::Object(_)) => parameters.to_string(),
-                _ => "{}".to_owned(),
-            },
-        })
-    };
-    let tools: Option<Vec<_>> = tools.into_iter().map(tool).collect();
-    tools.ok_or_else(|| wrong("tools", "a list of functions, each with a name"))
-}
-
-/// A function, in `{"type": "function", "function": {…}}` or alone.
-fn function(value: Value) -> Option<Map<String, Value>> {
-    let Value::Object(mut fields) = value else { return None };
-    match fields.remove("function") {
-        Some(Value::Object(inner)) => Some(inner),
-        Some(_) => None,
-        None => Some(fields),
+    match each(said, take) {
+        Some(taken) => taken.map(|()| whole),
+        None => text(Some(said)),
     }
 }
 
-fn string(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
+fn tool_calls(list: &RawValue, place: &str) -> Result<Vec<ToolCall>, LineProblem> {
+    let wanted = || wrong(place, "a list of calls, each with a name and arguments");
+    let mut calls = Vec::new();
+    let take = |call| {
+        let [name, arguments] = function(call, ["name", "arguments"])?.ok_or_else(wanted)?;
+        let name = text(name)?.ok_or_else(wanted)?;
+        let arguments = match (text(arguments)?, arguments.filter(|arguments| !is_null(arguments))) {
+            (Some(text), _) => text,
+            (None, Some(other)) => normalized(other, &format!("{place}.arguments"))?,
+            (None, None) => "{}".to_owned(),
+        };
+        calls.push(ToolCall { name, arguments });
+        Ok(())
+    };
+    each(list, take).ok_or_else(|| wrong(place, "a list"))??;
+    Ok(calls)
+}
+
+fn tools(list: Option<&RawValue>) -> Result<Vec<ToolDeclaration>, LineProblem> {
+    let Some(list) = list.filter(|list| !is_null(list)) else {
+        return Ok(Vec::new());
+    };
+    // Some datasets have it as a text, because their columns have one type.
+    let written = text(Some(list))?;
+    let no_list = || wrong("tools", "a list");
+    let list = match &written {
+        Some(text) if text.trim().is_empty() => return Ok(Vec::new()),
+        Some(text) => raw(text).map_err(|_| no_list())?,
+        None => list,
+    };
+    let wanted = || wrong("tools", "a list of functions, each with a name");
+    let mut tools = Vec::new();
+    let take = |tool| {
+        let [name, description, parameters] =
+            function(tool, ["name", "description", "parameters"])?.ok_or_else(wanted)?;
+        tools.push(ToolDeclaration {
+            name: text(name)?.ok_or_else(wanted)?,
+            description: text(description)?.unwrap_or_default(),
+            parameters: match parameters.filter(|parameters| parameters.get().starts_with('{')) {
+                Some(parameters) => normalized(parameters, "tools.parameters")?,
+                None => "{}".to_owned(),
+            },
+        });
+        Ok(())
+    };
+    each(list, take).ok_or_else(no_list)??;
+    Ok(tools)
+}
+
+/// What a function has under `names`, in `{"type": "function", "function": {…}}` or alone.
+fn function<'a, const N: usize>(
+    json: &'a RawValue,
+    names: [&str; N],
+) -> Result<Option<[Option<&'a RawValue>; N]>, LineProblem> {
+    match fields(json, ["function"])? {
+        Some([Some(inner)]) => fields(inner, names),
+        _ => fields(json, names),
     }
 }
 
@@ -337,8 +350,20 @@ mod tests {
         let many = vec![r#"{"role": "user", "content": ""}"#; MAX_MESSAGES + 1].join(",");
         let problem = parse(&format!("{{\"messages\": [{many}]}}"));
         assert!(matches!(problem, Err(LineProblem::TooManyMessages { found: 1025, .. })));
-        // As deep as it likes: the parser gives up.
+        // As deep as it likes: nothing is held of it, and the parser gives up where it would be.
         assert!(matches!(parse(&"[".repeat(100_000)), Err(LineProblem::NotJson { .. })));
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let beside = parse(&format!("{{\"text\": \"a\", \"meta\": {deep}}}"));
+        assert_eq!(beside, Ok(Content::Text("a".to_owned())));
+        let call = |arguments: &str| {
+            let calls = format!("[{{\"name\": \"f\", \"arguments\": {arguments}}}]");
+            parse(&format!(
+                "{{\"messages\": [{{\"role\": \"assistant\", \"tool_calls\": {calls}}}]}}"
+            ))
+        };
+        assert!(matches!(call(&deep), Err(LineProblem::NotJson { .. })));
+        let problem = call(&format!("[{}0]", "0,".repeat(1 << 19))).unwrap_err().to_string();
+        assert!(problem.contains("arguments is not JSON of at most 1 MiB"), "{problem}");
     }
 
     /// Valid lines with bytes changed, cut and doubled: a value or an error, never a panic.
