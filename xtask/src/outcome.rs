@@ -15,7 +15,7 @@ pub enum Stop {
         /// What to install, or the command that does it.
         install: String,
     },
-    /// It could not run, and nothing that could be installed would help.
+    /// It could not run, and nothing that could be installed would help, or that cannot be had here.
     Unsupported(String),
 }
 

@@ -16,6 +16,7 @@ use crate::kotlin;
 use crate::model;
 use crate::outcome::{Outcome, Stop, output, run};
 use crate::package_ios;
+use crate::python;
 
 /// `halfpi train`, which is left out of other builds because of the time that its tensor engine takes, and what of its way
 /// to GPUs can be run without one.
@@ -182,9 +183,7 @@ fn doc(context: &Context) -> Outcome {
 }
 
 fn scripts(context: &Context) -> Outcome {
-    if find_program("python3").is_none() {
-        return Err(Stop::missing("no python3", "python3"));
-    }
+    python::require()?;
     let python = || {
         let mut python = Command::new("python3");
         python
@@ -393,14 +392,17 @@ pub fn test_model(context: &Context) -> Outcome<PathBuf> {
     }
 }
 
-/// Checks for a part of the toolchain that a minimal installation lacks.
+/// Makes sure of a part of the toolchain that a minimal installation lacks.
 fn component(command: &str, name: &str) -> Outcome {
     let version = Command::new("cargo").args([command, "--version"]).output();
     if version.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
-    Err(Stop::missing(
-        format!("the toolchain has no {name}"),
-        format!("rustup component add {name}"),
-    ))
+    let why = format!("the toolchain has no {name}");
+    if find_program("rustup").is_none() {
+        return Err(Stop::missing(why, format!("rustup component add {name}")));
+    }
+    // Some machines have a toolchain, and no way to where its parts come from.
+    run(Command::new("rustup").args(["component", "add", name]))
+        .map_err(|error| Stop::Unsupported(format!("{why}, and it cannot be added: {error}")))
 }

@@ -75,7 +75,12 @@ fn summarize(results: &[(&str, Duration, Outcome)], ci: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+    use std::{env, fs};
+
     use super::*;
+    use crate::outcome::output;
 
     fn results(outcome: Outcome) -> [(&'static str, Duration, Outcome); 2] {
         [("one", Duration::ZERO, Ok(())), ("two", Duration::ZERO, outcome)]
@@ -91,6 +96,29 @@ mod tests {
         assert!(summarize(&results(Err(Stop::missing("no qemu", "qemu-user"))), false));
         assert!(!summarize(&results(Err(Stop::missing("no qemu", "qemu-user"))), true));
         assert!(summarize(&results(Err(Stop::Unsupported("another CPU".into()))), true));
+    }
+
+    #[test]
+    fn the_check_of_a_fresh_machine_lets_nothing_be_left_out() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let bin = env::temp_dir().join(format!("halfpi-ci-{}", std::process::id()));
+        fs::create_dir_all(&bin).unwrap();
+        // Says what it is asked and whether it is on a CI machine, in the place of cargo.
+        fs::write(bin.join("cargo"), "#!/bin/sh\necho $* $CI\n").unwrap();
+        let executable = Command::new("chmod").arg("+x").arg(bin.join("cargo")).status();
+        assert!(executable.unwrap().success());
+        let path = env::var("PATH").unwrap();
+        let ran = |ci: Option<&str>| {
+            let mut command = Command::new("bash");
+            command
+                .arg(root.join(".ci/run"))
+                .env_remove("CI")
+                .envs(ci.map(|ci| ("CI", ci)));
+            output(command.env("PATH", format!("{}:{path}", bin.display()))).unwrap()
+        };
+        assert_eq!(ran(None), "xtask test true");
+        assert_eq!(ran(Some("0")), "xtask test 0");
+        fs::remove_dir_all(&bin).unwrap();
     }
 
     #[test]
