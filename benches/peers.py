@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""halfpi and llama.cpp side by side in one run: prefill (512 tokens) and decode (128 tokens) a second.
+"""halfpi and llama.cpp side by side in one run: tokens a second of prefill (--prompt) and decode (--decode).
 
     benches/peers.py --model MODEL [--halfpi target/release/halfpi] [--threads 1,2] [--rounds 5] [--load] [--json FILE]
     benches/peers.py --shape SHAPE [--formats ternary,ternary-dense] [--head FORMAT]
@@ -29,7 +29,6 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROMPT, DECODE = 512, 128
 # With other work on the cores a spinning barrier can take a second a token: fewer tokens show it as well.
 DECODE_SLOW, SLOW = 16, 10.0
 
@@ -50,9 +49,10 @@ def python_with_xllamacpp():
 class LlamaCpp:
     """A llama.cpp that stays loaded in a process of its own and measures when asked."""
 
-    def __init__(self, python, name, model, threads, flash, passive):
+    def __init__(self, python, name, model, threads, flash, passive, lengths):
         env = os.environ | ({"OMP_WAIT_POLICY": "passive"} if passive else {})
-        command = [python, __file__, "--worker", json.dumps({"model": str(model), "threads": threads, "flash": flash})]
+        spec = {"model": str(model), "threads": threads, "flash": flash, "lengths": lengths}
+        command = [python, __file__, "--worker", json.dumps(spec)]
         self.process = subprocess.Popen(
             command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -79,12 +79,13 @@ class LlamaCpp:
 def worker(spec):
     import xllamacpp
 
+    prompt_tokens, decode_tokens = spec["lengths"]
     params = xllamacpp.CommonParams()
     params.model.path = spec["model"]
     params.n_ctx = 1024
     params.n_parallel = 1
     params.n_gpu_layers = 0
-    params.n_batch = params.n_ubatch = PROMPT
+    params.n_batch = params.n_ubatch = prompt_tokens
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec["threads"]
     params.flash_attn_type = int(spec["flash"])
     params.cache_prompt = False
@@ -95,7 +96,7 @@ def worker(spec):
     params.verbosity = 0
     server = xllamacpp.Server(params)
     # Ids across the vocabulary of any model; what they say does not change the time.
-    prompt = [100 + i * 7919 % 20000 for i in range(PROMPT)]
+    prompt = [100 + i * 7919 % 20000 for i in range(prompt_tokens)]
     greedy = dict(ignore_eos=True, temperature=0.0, samplers=["top_k"], top_k=1, cache_prompt=False, stream=False)
 
     def timings(ids, n):
@@ -106,8 +107,8 @@ def worker(spec):
     for line in sys.stdin:
         context = prompt[: max(json.loads(line)["start"], 1)]
         slow = timings(context, 4)["predicted_per_second"] < SLOW
-        prefill, decode = timings(prompt, 1), timings(context, DECODE_SLOW if slow else DECODE)
-        assert prefill["prompt_n"] == PROMPT, prefill
+        prefill, decode = timings(prompt, 1), timings(context, DECODE_SLOW if slow else decode_tokens)
+        assert prefill["prompt_n"] == prompt_tokens, prefill
         result = {"prefill": prefill["prompt_per_second"], "decode": decode["predicted_per_second"]}
         print(json.dumps(result), flush=True)
 
@@ -127,7 +128,7 @@ def compare(args, python, threads):
     """Medians of every contender at this number of threads: {name: {prefill, decode}}."""
     policies = (False, True) if threads > 1 else (False,)
     peers = [
-        LlamaCpp(python, name, model, threads, flash, passive)
+        LlamaCpp(python, name, model, threads, flash, passive, (args.prompt, args.decode))
         for name, model in args.peers.items()
         for flash in args.flash
         for passive in policies
@@ -209,6 +210,8 @@ def main():
     parser.add_argument("--halfpi", type=Path, default=ROOT / "target" / "release" / "halfpi")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt [default: %(default)s]")
+    parser.add_argument("--decode", type=int, default=128, help="tokens that are decoded [default: %(default)s]")
     parser.add_argument("--flash", choices=("off", "on", "both"), default="both", help="llama.cpp's flash attention")
     parser.add_argument("--load", action="store_true", help="measure again beside busy loops, one a core")
     parser.add_argument("--json", type=Path, help="also write the table here")
@@ -221,6 +224,7 @@ def main():
         print(f"no halfpi at {args.halfpi} (cargo build --release -p halfpi-cli): measuring llama.cpp alone")
         args.halfpi = None
     args.more = args.halfpi_args.split()
+    args.more += ["--prompt-tokens", str(args.prompt), "--decode-tokens", str(args.decode)]
     args.flash = {"off": (False,), "on": (True,), "both": (False, True)}[args.flash]
     choose_models(args, parser)
 
