@@ -54,6 +54,12 @@ pub fn constant<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D
     tensor.detach().set_require_grad(false)
 }
 
+/// Lets the engine forget the operations on tensors that want no gradient. It notes them too, some hundred bytes each, until
+/// the next backward pass has ended, which takes the longer the more there are: this is a short one.
+pub fn forget_constants<B: AutodiffBackend>(device: &B::Device) {
+    Tensor::<B, 1>::zeros([1], device).require_grad().backward();
+}
+
 /// Whether a device multiplies numbers of this precision.
 pub fn supports<B: Backend>(precision: Precision, device: &B::Device) -> bool {
     let number = match precision {

@@ -8,7 +8,7 @@ use crate::optimize::{Optimizer, Schedule, clip, global_norm};
 use crate::parallel::Collective;
 use crate::parameters::add;
 use crate::pass::Pass;
-use crate::tensor::{AutodiffBackend, Tensor, matrix, scalar, values};
+use crate::tensor::{AutodiffBackend, Tensor, forget_constants, matrix, scalar, values};
 use crate::vote::SharedVotes;
 use crate::{Gradients, Parameters, Result, TrainError};
 
@@ -159,6 +159,8 @@ impl<B: AutodiffBackend> Trainer<B> {
             let mut pass = Pass::new(&self.model, &*self.arrangement, &parameters);
             loss += f64::from(scalar(NextToken.loss(&mut pass, &batch)?));
             total += f64::from(batch.total);
+            drop(pass);
+            forget_constants::<B>(&batch.weights.device());
         }
         Ok((loss / total.max(1.0)) as f32)
     }

@@ -555,9 +555,9 @@ fn looking_at_held_out_text_keeps_no_activations() {
             fs::remove_dir_all(folder.join(batches)).unwrap();
             report["memory"]["peak"].as_u64().unwrap()
         };
-        // The engine keeps notes of operations, some hundred bytes each; a pass has megabytes of activations.
+        // A pass has megabytes of activations, and what the engine notes of its operations.
         let (few, many) = (peak("1"), peak("9"));
-        assert!(many < few + 8 * (1 << 20), "{method:?}: {few} {many}");
+        assert!(many < few + (1 << 20), "{method:?}: {few} {many}");
     }
 }
 
