@@ -8,17 +8,21 @@ and scales in it, and refuses if a single weight would change.
 Usage: benches/methods.py --halfpi target/release/halfpi --corpus DIR [--out DIR] [--updates N] [--only NAME,...] [--speed]
 
 DIR has chitchat.jsonl and tokenizer/ (`cargo xtask corpus`). Runs that are there already are not repeated, and one that
-was stopped goes on, so the table can be made in stretches. Bits are those of the matrices in layers, scales included.
-Memory is what the allocator counts in a run of three updates, after the first, each class at its own peak. --speed times
-a few updates of each method apart, on a machine that does nothing else: without it, runs may share theirs.
+was stopped goes on, so the table can be made in stretches; one of other options is refused. A method that diverges is
+named below the table; anything else that goes wrong is an error. Bits are those of the matrices in layers, scales
+included. Memory is what the allocator counts in a run of three updates, after the first, each class at its own peak.
+--speed times a few updates of each method apart, on a machine that does nothing else: without it, runs may share theirs.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import time
+
+import refusals
 
 # 0.97 million parameters with a vocabulary of 4,096, 0.44 of them in layers.
 SHAPE = {"architecture": "llama", "block_count": 3, "embedding_length": 128, "feed_forward_length": 256, "head_count": 4,
@@ -50,6 +54,9 @@ METHODS.append(("vote-10-ternary", "vote and commit of ternary weights, N = 10, 
                 ["--vote", "10"]))
 
 
+# How `halfpi train` ends when a method does not learn, which is a result too.
+DIVERGED = r"^error: (update \d+: .*(training has diverged|is not finite)|the gradient of \S+ is (NaN|-?inf) )"
+
 CLASSES = ["weights", "gradients", "votes", "optimizer", "other"]
 
 
@@ -57,17 +64,56 @@ def run(args, name, method, more, updates):
     """The report of a run, made if it is not there."""
     directory = os.path.join(args.out, name)
     report = os.path.join(directory, "run.json")
-    if not os.path.exists(report):
+    checkpoint = os.path.join(directory, "checkpoint.safetensors")
+    wanted = asked(args, more, updates)
+    if os.path.exists(report):
+        with open(report, encoding="utf-8") as file:
+            compare(directory, json.load(file)["options"], wanted)
+    else:
+        if os.path.exists(checkpoint):
+            compare(directory, of_checkpoint(checkpoint), wanted)
         command = [args.halfpi, "train", os.path.join(args.corpus, "chitchat.jsonl"), "--shape", args.shape]
         command += ["--tokenizer", os.path.join(args.corpus, "tokenizer"), "--method", method, "-o", directory]
         command += ["-n", str(updates), "--batch", str(args.batch), "--length", str(args.length)]
         command += ["--evaluate-every", str(max(updates // 10, 1)), "--held-out-batches", "16", "--json"]
         command += [] if "--rate" in more else ["--rate", args.rate]
-        if os.path.exists(os.path.join(directory, "checkpoint.safetensors")):
+        if os.path.exists(checkpoint):
             command.append("--resume")
-        subprocess.run(command + more, check=True, stdout=subprocess.DEVNULL)
+        refusals.run(command + more, DIVERGED)
     with open(report, encoding="utf-8") as file:
         return json.load(file)
+
+
+def asked(args, more, updates):
+    """What a run is asked for, of what the options of this script and of the method say."""
+    with open(args.shape, encoding="utf-8") as file:
+        shape = json.load(file)
+    options = dict(zip(more[::2], more[1::2]))
+    if "--architecture" in options:
+        shape["architecture"] = options["--architecture"]
+    return {"--updates": updates, "--batch": args.batch, "--length": args.length,
+            "--rate": float(options.get("--rate", args.rate)), "--shape": shape}
+
+
+def compare(directory, options, wanted):
+    """Refuses a run that is there, but is not the one that is asked for."""
+    shape = options["start"]["new"]["shape"]
+    found = {"--updates": options["schedule"]["updates"], "--batch": options["batch"], "--length": options["length"],
+             "--rate": options["schedule"]["stages"][0]["rate"],
+             "--shape": {key: shape.get(key) for key in wanted["--shape"]}}
+    # Rates are kept in single precision.
+    is_same = {option: value == found[option] for option, value in wanted.items()}
+    is_same["--rate"] = math.isclose(wanted["--rate"], found["--rate"], rel_tol=1e-6)
+    others = [f"{option} {found[option]}, not {wanted[option]}" for option in wanted if not is_same[option]]
+    if others:
+        sys.exit(f"error: {directory} is a run of {', '.join(others)}: choose another --out, or delete it")
+
+
+def of_checkpoint(path):
+    """The options of the run that a checkpoint is of."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return json.loads(header["__metadata__"]["halfpi.train"])["run"]
 
 
 def packed(args, name):
@@ -99,7 +145,7 @@ def main():
     parser.add_argument("--halfpi", required=True, help="the command, built with --features train")
     parser.add_argument("--corpus", required=True, help="directory of `cargo xtask corpus`")
     parser.add_argument("--out", default="target/methods", help="where runs are kept")
-    parser.add_argument("--shape", help="a shape of halfpi train [default: 3 layers of 128 channels]")
+    parser.add_argument("--shape", help="a file with a shape of halfpi train [default: 3 layers of 128 channels]")
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=128)
@@ -125,8 +171,7 @@ def main():
         begun = time.time()
         try:
             rows.append(row(args, name, what, method, more))
-        except subprocess.CalledProcessError as error:
-            # A method that diverges is a result too.
+        except refusals.Refused as error:
             failures.append(f"{what}: {error}")
             continue
         print(f"{name}: {loss(rows[-1][1]):.4f} after {time.time() - begun:.0f} s", file=sys.stderr)

@@ -28,6 +28,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+import refusals
+
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ("prose", "chat", "code")
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -36,6 +38,8 @@ CODE = ["core/src/stop.rs", "core/src/gguf/reader.rs", "core/src/sampler/mod.rs"
 PEERS = {"Q4_0": gguf.GGMLQuantizationType.Q4_0, "IQ4_NL": gguf.GGMLQuantizationType.IQ4_NL}
 FORMATS = ("phi4", "phi4-additive", "phi5", "phi5-additive", "ternary")
 ROWS = [*PEERS, *(name + on for name in FORMATS for on in ("", " + feedback"))]
+# How `halfpi pack` ends when a format loses more than any right scale would.
+LOST = r"^error: .* take the loss with --allow-loss"
 IQ4_NL = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
 
@@ -49,7 +53,7 @@ def calibration_text(args):
             print(f"\ranswer {seed} of {len(prompts)}", end="", file=sys.stderr)
             command = [args.halfpi, "chat", "--model", args.model, "--prompt", prompt, "--seed", str(seed)]
             command += ["--temperature", "0.8", "--max-tokens", "400"]
-            chat = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+            chat = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
             turns = (("system", SYSTEM), ("user", prompt), ("assistant", chat.stdout))
             parts.append("".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns))
         print(file=sys.stderr)
@@ -131,7 +135,7 @@ def pack(args, row, path):
         command += ["--calibrate", calibration_text(args), "--calibrate-tokens", str(args.tokens)]
     if args.threads:
         command += ["--threads", str(args.threads)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    refusals.run(command, LOST)
 
 
 def measure(args, path):
@@ -187,7 +191,7 @@ def main():
             part = path.with_suffix(".part")
             try:
                 pack(args, row, part)
-            except subprocess.CalledProcessError:
+            except refusals.Refused:
                 # What it loses is in the error that it printed.
                 print(f"| {row} | refused | | | | | |", flush=True)
                 continue
