@@ -31,6 +31,9 @@ pub struct Args {
     /// Refuse any other file than the one with this SHA-256
     #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
     sha256: Option<[u8; 32]>,
+    /// Refuse a file of more bytes than this, before anything is written
+    #[arg(long, value_name = "N")]
+    max_bytes: Option<u64>,
     /// Threads [default: one for each fast core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -93,6 +96,9 @@ fn unpack(archive: Box<dyn Read>, args: &Args, interrupt: &Interrupt) -> halfpi:
     let mut archive = Unpacker::new(archive)?;
     if let Some(sha256) = args.sha256 {
         archive = archive.expect_sha256(sha256);
+    }
+    if let Some(most) = args.max_bytes {
+        archive = archive.most_bytes(most);
     }
     if let Some(threads) = args.threads {
         archive = archive.threads(threads.into());

@@ -320,6 +320,10 @@ fn unpack_restores_what_pack_archived() {
             &["unpack", "small.hpar", "-o", "restored.gguf", "--sha256", &other],
             "was asked for",
         ),
+        (
+            &["unpack", "small.hpar", "-o", "restored.gguf", "--max-bytes", "1000"],
+            "at most 1000 were allowed",
+        ),
         (&["inspect", "small.hpar"], "halfpi unpack"),
     ] {
         let output = halfpi(args);

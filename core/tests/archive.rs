@@ -162,7 +162,30 @@ fn progress_counts_up_to_the_whole_file() {
     assert_eq!(seen, written);
     assert!(seen.is_sorted_by_key(|(_, bytes)| *bytes));
     assert_eq!(seen.last(), Some(&("zeros".to_owned(), model.bytes().len() as u64)));
-    assert_eq!(seen[0].0, "");
+    // Once in each MiB.
+    let ends = seen.iter().map(|(_, bytes)| bytes >> 20).collect::<Vec<_>>();
+    assert!(ends[..ends.len() - 1].is_sorted_by(|a, b| a < b), "{ends:?}");
+    assert_eq!(ends.len(), (model.bytes().len() >> 20) + 1);
+}
+
+#[test]
+fn a_file_may_be_as_long_as_it_is_allowed_to_be() {
+    let directory = Directory::new();
+    let path = directory.path().join("model.gguf");
+    let model = tiny("phi4");
+    let (_, archive) = archived(&model, 1);
+    let file_bytes = model.bytes().len() as u64;
+    let open = |most| Unpacker::new(&archive[..]).unwrap().most_bytes(most);
+    for most in [0, 1, file_bytes - 1] {
+        let error = refusal(open(most).unpack(&path, &mut go_on));
+        assert_eq!(error, ArchiveError::TooLarge { file_bytes, most });
+        assert!(files(directory.path()).is_empty());
+        let mut out = Vec::new();
+        let error = refusal(open(most).write(&mut out, &mut go_on));
+        assert_eq!((error, out.len()), (ArchiveError::TooLarge { file_bytes, most }, 0));
+    }
+    open(file_bytes).unpack(&path, &mut go_on).unwrap();
+    assert!(fs::read(&path).unwrap() == model.bytes());
 }
 
 /// The files in a directory with their contents.

@@ -1,13 +1,15 @@
 //! Whatever is in an archive, unpacking it gives the file or an error: no panic, no memory beyond some blocks.
 
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use halfpi::Error;
-use halfpi::archive::ArchiveError;
+use halfpi::archive::{ArchiveError, Unpacker};
 use halfpi_tests::alloc::{CountingAllocator, largest_allocation, peak_bytes_during};
 use halfpi_tests::archive::{Case, archived, cases, corpus_directory, unpack};
 use halfpi_tests::corpus::Corpus;
 use halfpi_tests::gguf;
+use sha2::{Digest, Sha256};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -62,6 +64,30 @@ fn messages_are_short_and_printable() {
 /// Archives in which every coding occurs.
 fn good_archives() -> impl Iterator<Item = &'static Case> {
     CASES.0.iter().filter(|case| case.error.is_none())
+}
+
+/// However small its blocks are: they must not be able to keep a listener busy.
+#[test]
+fn progress_is_reported_by_the_mib() {
+    let file = vec![7; (2 << 20) + 5];
+    let crc = crc32fast::hash(&[b"t", &file[..]].concat());
+    let mut archive = [&b"HPAR\x01\0\0\0"[..], &(file.len() as u64).to_le_bytes(), b"\x01\x01t"].concat();
+    archive.extend((file.len() as u64).to_le_bytes());
+    for byte in &file {
+        // A block of one byte in a lane of one byte, as it is.
+        archive.extend([1, 0, 0, 0, 7, 0, 0, 0, 1, 0, 1, 0, 0, 0, *byte]);
+    }
+    archive.extend(crc.to_le_bytes());
+    archive.push(0);
+    archive.extend(Sha256::digest(&file));
+    let mut seen = Vec::new();
+    let unpacker = Unpacker::new(&archive[..]).unwrap().threads(1);
+    let unpacked = unpacker.write(std::io::sink(), &mut |progress| {
+        seen.push(progress.bytes_done);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(unpacked.unwrap().file_bytes, file.len() as u64);
+    assert_eq!(seen, [1 << 20, 2 << 20, file.len() as u64]);
 }
 
 #[test]

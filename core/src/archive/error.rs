@@ -26,6 +26,17 @@ pub enum ArchiveError {
         /// The version that the archive names.
         version: u32,
     },
+    /// It says that the file has no bytes, which no model has.
+    #[error("the archive holds an empty file, and so no model; get it again")]
+    Empty,
+    /// The file inside is longer than it may be.
+    #[error("the archive holds a file of {file_bytes} bytes, and at most {most} were allowed")]
+    TooLarge {
+        /// The length of the file, as the archive has it.
+        file_bytes: u64,
+        /// The most that was allowed.
+        most: u64,
+    },
     /// The archive ends too soon.
     #[error("the archive ends at byte {offset}, in the middle; its download was cut short, get it again")]
     Truncated {

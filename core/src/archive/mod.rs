@@ -58,12 +58,14 @@ mod error;
 mod frequencies;
 mod lanes;
 mod pipeline;
+mod progress;
 mod rans;
 mod read;
 mod sections;
 mod write;
 
 pub use error::ArchiveError;
+pub use progress::Progress;
 pub use read::{Unpacked, Unpacker, unpack};
 pub use write::{Archived, create, write};
 
@@ -73,14 +75,3 @@ const VERSION: u32 = 1;
 const PART: u8 = 1;
 /// What stands before the end.
 const END: u8 = 0;
-
-/// How far archiving or unpacking has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress<'a> {
-    /// The tensor under way; empty before the first.
-    pub part: &'a str,
-    /// Bytes of the model file that are done.
-    pub bytes_done: u64,
-    /// Bytes of the model file.
-    pub bytes: u64,
-}

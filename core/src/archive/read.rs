@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::block::{self, BadBlock};
 use super::pipeline::in_order;
+use super::progress::Reports;
 use super::{ArchiveError, END, MAGIC, PART, Progress, VERSION};
 use crate::gguf::{AtomicFile, ForeignFormat};
 use crate::pool::Pool;
@@ -50,6 +51,7 @@ pub struct Unpacker<R> {
     file_bytes: u64,
     threads: usize,
     expected: Option<[u8; 32]>,
+    most_bytes: u64,
 }
 
 /// Restores the model file that `archive` was made of and puts it at `path`, bit for bit.
@@ -58,7 +60,8 @@ pub struct Unpacker<R> {
 /// touched before everything has arrived and every checksum is right; until then the file grows beside it. Takes a few
 /// MiB of memory, whatever the size of the model.
 ///
-/// `progress` is called for every MiB; if it breaks, nothing stays behind. More can be chosen with [`Unpacker`].
+/// `progress` is called for every MiB and at the end; if it breaks, nothing stays behind. More can be chosen with
+/// [`Unpacker`]: how long the file may be, for one.
 ///
 /// # Errors
 /// [`ArchiveError`] if the archive is damaged, cut short, or none; [`Error::Read`] if `archive` fails, and
@@ -99,16 +102,21 @@ impl<R: Read> Unpacker<R> {
         if version != VERSION {
             return Err(ArchiveError::UnsupportedVersion { version }.into());
         }
+        let file_bytes = u64::from_le_bytes(input.array()?);
+        if file_bytes == 0 {
+            return Err(ArchiveError::Empty.into());
+        }
         Ok(Self {
-            file_bytes: u64::from_le_bytes(input.array()?),
+            file_bytes,
             input,
             threads: Pool::default_threads(),
             expected: None,
+            most_bytes: u64::MAX,
         })
     }
 
-    /// The length of the file inside, as the archive claims it: no more than that is written. Ask for it before
-    /// unpacking what a stranger sent, or on a device that may be full.
+    /// The length of the file inside, as the archive claims it: no more than that is written. Ask for it, or
+    /// [limit](Self::most_bytes) it, before unpacking what a stranger sent, or on a device that may be full.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
@@ -125,11 +133,18 @@ impl<R: Read> Unpacker<R> {
         Self { expected, ..self }
     }
 
+    /// Refuses, before anything is written, a file that is longer than this. Without, a small archive may fill the disk.
+    pub fn most_bytes(self, most_bytes: u64) -> Self {
+        Self { most_bytes, ..self }
+    }
+
     /// Puts the file at `path`, as [`unpack`] does.
     ///
     /// # Errors
-    /// As [`unpack`], and [`ArchiveError::WrongFile`] if another file was [expected](Self::expect_sha256).
+    /// As [`unpack`], [`ArchiveError::WrongFile`] if another file was [expected](Self::expect_sha256), and
+    /// [`ArchiveError::TooLarge`] if it is longer than [it may be](Self::most_bytes).
     pub fn unpack(self, path: &Path, progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<Unpacked> {
+        self.check_length()?;
         let mut file = AtomicFile::create(path)?;
         let unpacked = self.write(&mut file, progress)?;
         file.commit()?;
@@ -142,6 +157,7 @@ impl<R: Read> Unpacker<R> {
     /// # Errors
     /// As [`unpack`](Self::unpack).
     pub fn write(self, out: impl Write, progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<Unpacked> {
+        self.check_length()?;
         let mut pieces = Pieces {
             input: self.input,
             file_bytes: self.file_bytes,
@@ -154,15 +170,14 @@ impl<R: Read> Unpacker<R> {
             file: Sha256::new(),
             part: crc32fast::Hasher::new(),
             part_name: "".into(),
-            bytes_done: 0,
-            bytes: self.file_bytes,
+            reports: Reports::new(self.file_bytes, progress),
             expected: self.expected,
         };
         in_order(
             self.threads,
             || pieces.next(),
             |piece| piece.decode(),
-            |piece| restored.take(piece, progress),
+            |piece| restored.take(piece),
         )?;
         restored.out.flush().map_err(Error::Write)?;
         Ok(Unpacked {
@@ -170,6 +185,14 @@ impl<R: Read> Unpacker<R> {
             archive_bytes: pieces.input.offset,
             sha256: restored.file.finalize().into(),
         })
+    }
+
+    fn check_length(&self) -> Result<(), ArchiveError> {
+        let (file_bytes, most) = (self.file_bytes, self.most_bytes);
+        if file_bytes > most {
+            return Err(ArchiveError::TooLarge { file_bytes, most });
+        }
+        Ok(())
     }
 }
 
@@ -356,18 +379,17 @@ impl<R: Read> Pieces<R> {
 }
 
 /// The file as it is restored, and what is known of it so far.
-struct Restored<W> {
+struct Restored<'p, W> {
     out: W,
     file: Sha256,
     part: crc32fast::Hasher,
     part_name: Arc<str>,
-    bytes_done: u64,
-    bytes: u64,
+    reports: Reports<'p>,
     expected: Option<[u8; 32]>,
 }
 
-impl<W: Write> Restored<W> {
-    fn take(&mut self, piece: Piece<Vec<u8>>, progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<()> {
+impl<W: Write> Restored<'_, W> {
+    fn take(&mut self, piece: Piece<Vec<u8>>) -> Result<()> {
         match piece {
             Piece::PartStart { name } => {
                 self.part = crc32fast::Hasher::new();
@@ -379,15 +401,7 @@ impl<W: Write> Restored<W> {
                 self.file.update(&bytes);
                 self.part.update(&bytes);
                 self.out.write_all(&bytes).map_err(Error::Write)?;
-                self.bytes_done += bytes.len() as u64;
-                let progress = progress(Progress {
-                    part: &self.part_name,
-                    bytes_done: self.bytes_done,
-                    bytes: self.bytes,
-                });
-                if progress.is_break() {
-                    return Err(ArchiveError::Cancelled.into());
-                }
+                self.reports.advance(&self.part_name, bytes.len())?;
             }
             Piece::PartEnd { crc: expected } => {
                 let found = self.part.clone().finalize();

@@ -7,8 +7,9 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::pipeline::in_order;
+use super::progress::Reports;
 use super::sections::{Part, parts};
-use super::{ArchiveError, END, MAGIC, PART, Progress, VERSION, block};
+use super::{END, MAGIC, PART, Progress, VERSION, block};
 use crate::gguf::{AtomicFile, ModelFile};
 use crate::{Error, Result};
 
@@ -27,10 +28,10 @@ pub struct Archived {
 /// Makes an archive of `model` at `path`, which appears when it is complete.
 ///
 /// `threads` threads code while the calling one writes; with 1, the calling thread does everything. Takes a few MiB of
-/// memory for each. `progress` is called for every MiB; if it breaks, nothing stays behind.
+/// memory for each. `progress` is called for every MiB and at the end; if it breaks, nothing stays behind.
 ///
 /// # Errors
-/// [`Error::Gguf`] or [`Error::ModelFile`] if `model` is no GGUF, [`ArchiveError::Cancelled`] if `progress` breaks,
+/// [`Error::Gguf`] or [`Error::ModelFile`] if `model` is no GGUF, [`ArchiveError::Cancelled`](super::ArchiveError::Cancelled) if `progress` breaks,
 /// [`Error::Io`] or [`Error::Write`] if the archive cannot be written.
 pub fn create(
     model: &ModelFile,
@@ -63,24 +64,24 @@ pub fn write(
         file: Sha256::new(),
         part: crc32fast::Hasher::new(),
         part_name: "",
-        bytes_done: 0,
-        bytes: file.len() as u64,
+        reports: Reports::new(file.len() as u64, progress),
+        start: 0,
     };
     archive.write(MAGIC)?;
     archive.write(&VERSION.to_le_bytes())?;
-    archive.write(&archive.bytes.to_le_bytes())?;
+    archive.write(&(file.len() as u64).to_le_bytes())?;
     in_order(
         threads,
         || Ok(pieces.next()),
         |piece| Ok(piece.encode()),
-        |piece| archive.take(model, piece, progress),
+        |piece| archive.take(model, piece),
     )?;
     let sha256: [u8; 32] = archive.file.clone().finalize().into();
     archive.write(&[END])?;
     archive.write(&sha256)?;
     archive.out.flush().map_err(Error::Write)?;
     Ok(Archived {
-        file_bytes: archive.bytes,
+        file_bytes: file.len() as u64,
         archive_bytes: archive.archive_bytes,
         sha256,
     })
@@ -128,17 +129,13 @@ struct Archive<'a, W> {
     file: Sha256,
     part: crc32fast::Hasher,
     part_name: &'a str,
-    bytes_done: u64,
-    bytes: u64,
+    reports: Reports<'a>,
+    /// Where the next block begins in the file.
+    start: usize,
 }
 
 impl<'a, W: Write> Archive<'a, W> {
-    fn take(
-        &mut self,
-        model: &ModelFile,
-        piece: Piece<'a, Vec<u8>>,
-        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    fn take(&mut self, model: &ModelFile, piece: Piece<'a, Vec<u8>>) -> Result<()> {
         match piece {
             Piece::PartStart { name, bytes } => {
                 // It only says where an error is, so a very long one may be cut.
@@ -156,17 +153,9 @@ impl<'a, W: Write> Archive<'a, W> {
                 self.write(&(bytes.len() as u32).to_le_bytes())?;
                 self.write(&(coded.len() as u32).to_le_bytes())?;
                 self.write(&coded)?;
-                let start = self.bytes_done as usize;
-                model.release(start..start + bytes.len());
-                self.bytes_done += bytes.len() as u64;
-                let progress = progress(Progress {
-                    part: self.part_name,
-                    bytes_done: self.bytes_done,
-                    bytes: self.bytes,
-                });
-                if progress.is_break() {
-                    return Err(ArchiveError::Cancelled.into());
-                }
+                model.release(self.start..self.start + bytes.len());
+                self.start += bytes.len();
+                self.reports.advance(self.part_name, bytes.len())?;
             }
             Piece::PartEnd => {
                 let crc = self.part.clone().finalize();

@@ -38,7 +38,8 @@ impl Distortion {
 
     /// The signal-to-quantization-noise ratio in decibels; `None` if nothing was lost.
     pub fn sqnr_db(self) -> Option<f64> {
-        (self.error > 0.0).then(|| 10.0 * (self.signal / self.error).log10())
+        // An error that is not a number is none of 0.
+        (self.error != 0.0).then(|| 10.0 * (self.signal / self.error).log10())
     }
 }
 

@@ -85,7 +85,7 @@ fn good_archives() -> Vec<Case> {
             "good_table_by_byte_before",
             coded(TABLE_BY_BYTE_BEFORE, &by_byte_before),
         ),
-        good("good_no_parts", Draft::new(0).end(&[]).build()),
+        bad("no_parts", Draft::new(0).end(&[]).build(), Empty),
         good("good_model", archived(&small_file(3))),
     ]
 }
