@@ -15,6 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Outcome, about, bytes, count, one_line, print, print_json, table};
 use crate::progress;
 use archive::Archived;
+use page::{decibels, small};
 
 /// Pack a model's weights
 ///
@@ -160,8 +161,6 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn text(args: &Args, report: &PackReport) -> String {
-    let decibels = |sqnr: Option<f64>| sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.2} dB"));
-    let nmse = |nmse: f64| if nmse == 0.0 { "0".into() } else { format!("{nmse:.2e}") };
     let row = |tensor: &TensorReport| {
         let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         vec![
@@ -172,7 +171,7 @@ fn text(args: &Args, report: &PackReport) -> String {
             bytes(tensor.bytes),
             format!("{:.3} bits", tensor.bits_per_weight),
             decibels(tensor.sqnr_db),
-            nmse(tensor.nmse),
+            small(tensor.nmse),
         ]
     };
     let head = [
@@ -195,6 +194,6 @@ fn text(args: &Args, report: &PackReport) -> String {
         count(report.weights),
         report.bits_per_weight,
         decibels(report.sqnr_db),
-        nmse(report.nmse),
+        small(report.nmse),
     )
 }

@@ -30,7 +30,7 @@ pub fn plot(html: &mut String, about: &str, y: &[Label], x: &[Label], drawing: &
     Ok(())
 }
 
-/// Round numbers from `low` or less to `high` or more, at least two.
+/// Round numbers from `low` or less to `high` or more, which are finite; at least two.
 pub fn ticks(low: f64, high: f64) -> Vec<f64> {
     let rough = ((high - low) / 4.0).max(0.25);
     let power = 10f64.powf(rough.log10().floor());

@@ -33,6 +33,12 @@ pub fn sqnr(html: &mut String, kinds: &Kinds<'_>) -> fmt::Result {
         1 => html.push_str(" One matrix was kept exactly."),
         exact => write!(html, " {exact} matrices were kept exactly.")?,
     }
+    let sqnrs = members().filter_map(|member| member.tensor.sqnr_db);
+    match sqnrs.filter(|sqnr| !sqnr.is_finite()).count() {
+        0 => {}
+        1 => html.push_str(" Of one matrix the loss is not finite."),
+        lost => write!(html, " Of {lost} matrices the loss is not finite.")?,
+    }
     html.push_str("</p>");
     if !lossy.is_empty() {
         let low = lossy.iter().copied().fold(f64::INFINITY, f64::min);
@@ -102,11 +108,13 @@ pub fn sqnr(html: &mut String, kinds: &Kinds<'_>) -> fmt::Result {
 /// The entropy of every matrix's codes in the bits that they are stored in.
 pub fn entropy(html: &mut String, kinds: &Kinds<'_>) -> fmt::Result {
     let mut bars = Vec::new();
+    let mut is_drawn = vec![false; kinds.list.len()];
     for (index, kind) in kinds.list.iter().enumerate() {
         for member in &kind.tensors {
             let survey = member.tensor.survey.as_ref();
             if let Some((stored, entropy)) = survey.and_then(|survey| survey.code_bits.zip(survey.entropy_bits)) {
                 bars.push((index, &member.tensor.name, stored, entropy));
+                is_drawn[index] = true;
             }
         }
     }
@@ -117,7 +125,7 @@ pub fn entropy(html: &mut String, kinds: &Kinds<'_>) -> fmt::Result {
         "<section id=entropy><h2>Bits that the codes need</h2><p>Each bar is a matrix, pale what a code takes in the file, \
          full its entropy: what is left for an archive to save. Scales are not counted.</p>",
     );
-    legend(html, kinds, |index| bars.iter().any(|(kind, ..)| *kind == index))?;
+    legend(html, kinds, |index| is_drawn[index])?;
     let most = bars.iter().map(|(_, _, stored, _)| *stored).fold(0.0, f64::max);
     let (mut drawing, width) = (String::new(), WIDTH / bars.len() as f64);
     for (place, (kind, name, stored, entropy)) in bars.iter().enumerate() {

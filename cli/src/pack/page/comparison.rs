@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use halfpi::pack::{PackReport, Survey, TensorReport};
 
-use super::{decibels, decibels_of};
+use super::{NOT_FINITE, decibels, decibels_of};
 use crate::page::plot::ticks;
 use crate::page::shown;
 
@@ -18,12 +18,20 @@ struct Row<'r> {
 }
 
 impl Row<'_> {
-    fn best(&self) -> f64 {
-        [self.absmax, self.searched]
-            .into_iter()
-            .flatten()
-            .fold(f64::NEG_INFINITY, f64::max)
+    /// `None` if nothing is lost.
+    fn best(&self) -> Option<f64> {
+        [self.absmax, self.searched].into_iter().flatten().reduce(f64::max)
     }
+
+    /// What it is sorted by: what loses nothing comes first, what is no number last.
+    fn rank(&self) -> f64 {
+        let best = self.best().unwrap_or(f64::INFINITY);
+        if best.is_nan() { f64::NEG_INFINITY } else { best }
+    }
+}
+
+fn finite(sqnr: Option<f64>) -> Option<f64> {
+    sqnr.filter(|sqnr| sqnr.is_finite())
 }
 
 /// A packed tensor with its survey.
@@ -42,7 +50,7 @@ pub fn section(html: &mut String, report: &PackReport) -> fmt::Result {
     };
     let mut rows = vec![this_file(&tensors)];
     rows.extend((0..first.alternatives.len()).map(|index| alternative(&tensors, index)));
-    rows.sort_by(|a, b| b.best().total_cmp(&a.best()));
+    rows.sort_by(|a, b| b.rank().total_cmp(&a.rank()));
     html.push_str(
         "<section id=comparison><h2>Other quantizers on the same weights</h2><p>Measured on whole rows spread evenly over \
          each matrix, up to 16,384 weights of it, with the same groups and f16 scales. ○ has the largest weight at the \
@@ -108,7 +116,11 @@ fn alternative<'r>(tensors: &[Tensor<'r>], index: usize) -> Row<'r> {
 }
 
 fn chart(html: &mut String, rows: &[Row<'_>]) -> fmt::Result {
-    let values = || rows.iter().flat_map(|row| [row.absmax, row.searched]).flatten();
+    let values = || {
+        rows.iter()
+            .flat_map(|row| [row.absmax, row.searched])
+            .filter_map(finite)
+    };
     let (low, high) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), sqnr| {
         (low.min(sqnr), high.max(sqnr))
     });
@@ -131,7 +143,7 @@ fn chart(html: &mut String, rows: &[Row<'_>]) -> fmt::Result {
             shown(row.name),
             row.bits_per_weight
         )?;
-        if let (Some(absmax), Some(searched)) = (row.absmax, row.searched) {
+        if let (Some(absmax), Some(searched)) = (finite(row.absmax), finite(row.searched)) {
             let (from, to) = (place(absmax.min(searched)), place(absmax.max(searched)));
             write!(
                 html,
@@ -140,12 +152,11 @@ fn chart(html: &mut String, rows: &[Row<'_>]) -> fmt::Result {
             )?;
         }
         for (class, sqnr) in [("ring", row.absmax), ("disc", row.searched)] {
-            if let Some(sqnr) = sqnr {
+            if let Some(sqnr) = finite(sqnr) {
                 write!(html, "<i class={class} style=\"left:{:.2}%\"></i>", place(sqnr))?;
             }
         }
-        let best = Some(row.best()).filter(|best| best.is_finite());
-        write!(html, "</div><span>{}</span></div>", decibels(best))?;
+        write!(html, "</div><span>{}</span></div>", decibels(row.best()))?;
     }
     Ok(())
 }
@@ -168,7 +179,8 @@ fn each(html: &mut String, rows: &[Row<'_>], (tensor, survey): &Tensor<'_>) -> f
         match sqnr(row) {
             None => html.push_str("<td>–"),
             Some(None) => html.push_str("<td>exact"),
-            Some(Some(sqnr)) => write!(html, "<td>{sqnr:.2}")?,
+            Some(Some(sqnr)) if sqnr.is_finite() => write!(html, "<td>{sqnr:.2}")?,
+            Some(Some(_)) => write!(html, "<td>{NOT_FINITE}")?,
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Matrices that do the same work in different layers.
 
+use std::collections::HashMap;
+
 use halfpi::pack::{PackReport, TensorReport};
 
 /// How many colours the style sheet has.
@@ -41,28 +43,32 @@ impl<'r> Kinds<'r> {
         layers.sort_unstable();
         layers.dedup();
         let mut list: Vec<Kind> = Vec::new();
+        // Where kinds of a name are in the list, each of another format: no file has many formats, but it may have many
+        // names.
+        let mut named: HashMap<&str, Vec<usize>> = HashMap::new();
         for tensor in matrices() {
             let (layer, name) = split(&tensor.name);
             let member = Member {
                 layer: layer.and_then(|layer| layers.binary_search(&layer).ok()),
                 tensor,
             };
-            match list
-                .iter_mut()
-                .find(|kind| kind.name == name && kind.format == tensor.to)
-            {
-                Some(kind) => kind.tensors.push(member),
-                None => list.push(Kind {
-                    name,
-                    format: &tensor.to,
-                    is_mixed: false,
-                    tensors: vec![member],
-                }),
+            let same_name = named.entry(name).or_default();
+            match same_name.iter().find(|&&kind| list[kind].format == tensor.to) {
+                Some(&kind) => list[kind].tensors.push(member),
+                None => {
+                    same_name.push(list.len());
+                    list.push(Kind {
+                        name,
+                        format: &tensor.to,
+                        is_mixed: false,
+                        tensors: vec![member],
+                    });
+                }
             }
         }
-        for kind in 0..list.len() {
-            list[kind].is_mixed = list.iter().filter(|other| other.name == list[kind].name).count() > 1;
-            list[kind].tensors.sort_by_key(|member| member.layer);
+        for kind in &mut list {
+            kind.is_mixed = named.get(kind.name).is_some_and(|same_name| same_name.len() > 1);
+            kind.tensors.sort_by_key(|member| member.layer);
         }
         Self { list, layers }
     }

@@ -19,6 +19,8 @@ use self::kinds::{Kinds, color};
 use crate::output::{Outcome, bytes, count};
 use crate::page::{self, shown, tile};
 
+/// What is shown for a loss that is infinite or not a number.
+const NOT_FINITE: &str = "not finite";
 const SCRIPT: &str = include_str!("script.js");
 
 /// Writes `directory/index.html` about the packed file `output`.
@@ -157,7 +159,7 @@ fn table(html: &mut String, report: &PackReport) -> fmt::Result {
             html,
             "<tr><th scope=row>{name}<td>{from}<td>{to}{note}<td data-v={weights}>{shape}<td data-v={size}>{bytes}\
              <td data-v={bits}>{bits:.3}<td data-v={sort_entropy}>{entropy}<td data-v={sort_sqnr}>{sqnr}\
-             <td data-v={nmse:e}>{shown_nmse}",
+             <td data-v={sort_nmse:e}>{shown_nmse}",
             name = shown(&tensor.name),
             from = shown(&tensor.from),
             to = shown(&tensor.to),
@@ -168,9 +170,12 @@ fn table(html: &mut String, report: &PackReport) -> fmt::Result {
             bits = tensor.bits_per_weight,
             sort_entropy = entropy.unwrap_or(-1.0),
             entropy = entropy.map_or("–".into(), |bits| format!("{bits:.3}")),
-            sort_sqnr = tensor.sqnr_db.unwrap_or(1e9),
+            // Exact above all others, what is no number below them.
+            sort_sqnr = tensor
+                .sqnr_db
+                .map_or(1e9, |sqnr| if sqnr.is_finite() { sqnr } else { -1e9 }),
             sqnr = decibels(tensor.sqnr_db),
-            nmse = tensor.nmse,
+            sort_nmse = if tensor.nmse.is_finite() { tensor.nmse } else { f64::MAX },
             shown_nmse = small(tensor.nmse),
         )?;
     }
@@ -178,15 +183,26 @@ fn table(html: &mut String, report: &PackReport) -> fmt::Result {
     Ok(())
 }
 
-fn decibels(sqnr: Option<f64>) -> String {
-    sqnr.map_or("exact".into(), |sqnr| format!("{sqnr:.2} dB"))
+/// A ratio of signal to noise, `None` where nothing was lost. Where there is no signal, or weights are out of all bounds, it
+/// is no number.
+pub fn decibels(sqnr: Option<f64>) -> String {
+    match sqnr {
+        None => "exact".into(),
+        Some(sqnr) if sqnr.is_finite() => format!("{sqnr:.2} dB"),
+        Some(_) => NOT_FINITE.into(),
+    }
 }
 
-/// The same for a squared error as a part of the squared weights.
+/// The ratio for a squared error as a part of the squared weights.
 fn decibels_of(nmse: f64) -> Option<f64> {
-    (nmse > 0.0).then(|| -10.0 * nmse.log10())
+    (nmse != 0.0).then(|| -10.0 * nmse.log10())
 }
 
-fn small(nmse: f64) -> String {
-    if nmse == 0.0 { "0".into() } else { format!("{nmse:.2e}") }
+/// A squared error as a part of the squared weights.
+pub fn small(nmse: f64) -> String {
+    match nmse {
+        0.0 => "0".into(),
+        _ if nmse.is_finite() => format!("{nmse:.2e}"),
+        _ => NOT_FINITE.into(),
+    }
 }

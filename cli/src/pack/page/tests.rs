@@ -103,6 +103,49 @@ fn a_page_needs_neither_codes_nor_matrices() {
     );
 }
 
+/// Weights without any signal, or out of all bounds.
+#[test]
+fn losses_that_are_no_numbers_are_a_case_of_their_own() {
+    let mut report = report(&NAMES, Format::Phi4, &[], true);
+    let odd = [
+        (f64::NEG_INFINITY, f64::INFINITY),
+        (f64::NAN, f64::NAN),
+        (f64::INFINITY, f64::NAN),
+    ];
+    for (tensor, (sqnr, nmse)) in report.tensors.iter_mut().zip(odd) {
+        (tensor.sqnr_db, tensor.nmse) = (Some(sqnr), nmse);
+        let survey = tensor.survey.as_mut().unwrap();
+        survey.sample_nmse = nmse;
+        let other = &mut survey.alternatives[0];
+        (other.absmax_nmse, other.searched_nmse) = (Some(nmse), Some(nmse));
+    }
+    (report.sqnr_db, report.nmse) = (Some(f64::NEG_INFINITY), f64::INFINITY);
+    let html = page("model.gguf", "phi4", &report).unwrap();
+    assert!(html.contains("Of 3 matrices the loss is not finite."));
+    let rows = html.split_once("<section id=tensors>").unwrap().1;
+    assert_eq!(count_of(rows, "not finite<td"), 3);
+    assert_eq!(count_of(&html, "<path class=\"dot "), 2);
+    // Only the vector.
+    assert_eq!(count_of(&html, "exact<"), 1);
+    for bad in ["NaN", "inf%", ":inf", "-inf", "data-v=inf"] {
+        assert!(!html.contains(bad), "{bad}");
+    }
+    assert_eq!(decibels(None), "exact");
+    assert_eq!(decibels(Some(f64::NAN)), "not finite");
+    assert_eq!(decibels(decibels_of(f64::INFINITY)), "not finite");
+    assert_eq!(decibels(decibels_of(f64::NAN)), "not finite");
+}
+
+#[test]
+fn kinds_are_told_apart_by_name_and_format() {
+    let names = ["blk.1.a.weight", "blk.0.a.weight", "b.weight", "blk.0.b.weight"];
+    let report = report(&names, Format::Phi4, &["blk.0.a.weight=q8", "b.weight=f32"], false);
+    let kinds = Kinds::of(&report);
+    let labels: Vec<String> = kinds.list.iter().map(|kind| kind.label()).collect();
+    assert_eq!(labels, ["a · phi4", "a · q8", "b · f32", "b · phi4"]);
+    assert_eq!(kinds.layers, [0, 1]);
+}
+
 #[test]
 fn names_cannot_leave_their_place() {
     assert_eq!(shown("<b a='1'>&\"x\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;x&quot;");
