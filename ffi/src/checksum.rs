@@ -39,12 +39,34 @@ fn sha256(path: &str) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
+    Ok(hex(&hash.finalize()))
+}
+
+/// In lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // A String takes whatever is written to it.
         let _ = write!(text, "{byte:02x}");
     }
-    Ok(text)
+    text
+}
+
+/// A SHA-256 in hexadecimal, of either case.
+///
+/// # Errors
+/// `InvalidOption`.
+pub(crate) fn parse_sha256(text: &str) -> Result<[u8; 32], HalfpiError> {
+    let wrong = || HalfpiError::option("sha256", "not 64 hexadecimal digits");
+    let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(wrong);
+    if text.len() != 64 {
+        return Err(wrong());
+    }
+    let mut sha256 = [0; 32];
+    for (byte, digits) in sha256.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
+    }
+    Ok(sha256)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A loaded model and its thread.
 
-use crate::listener::guarded;
+use crate::listener::Progress;
 use crate::model::inspect;
 use crate::options::{MOST_THREADS, within};
 use crate::session::Inner;
@@ -12,7 +12,6 @@ use crate::{
 use halfpi::engine;
 use halfpi::session;
 use halfpi::tokenizer::Special;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A loaded model, shared by its sessions, with a thread of its own that does all the work.
@@ -73,25 +72,11 @@ impl Engine {
     ) -> Result<Arc<Self>, HalfpiError> {
         caught(|| {
             let options = config.options()?;
-            let report = |fraction| match &listener {
-                Some(listener) => match guarded(|| listener.on_progress(fraction))? {
-                    true => Ok(()),
-                    false => Err(HalfpiError::Cancelled),
-                },
-                None => Ok(()),
-            };
-            report(0.0)?;
+            let mut progress = Progress::begin(listener)?;
             let file = source.open()?;
             let info = ModelInfo::from(&inspect(&source, &file, &options)?);
-            let mut told = Ok(());
-            let loaded = engine::Engine::load_with(file, options, &mut |progress| {
-                told = report(progress.fraction());
-                match told {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            });
-            told?;
+            let loaded = engine::Engine::load_with(file, options, &mut |loaded| progress.tell(loaded.fraction()));
+            progress.told()?;
             let engine = loaded.map_err(|error| HalfpiError::new(&error, &source.name()))?;
             let (threads, backend) = (engine.threads(), engine.backend().name());
             log::info!("{} runs on {threads} threads with {backend}", source.name());

@@ -1,3 +1,4 @@
+use halfpi::archive::ArchiveError;
 use halfpi::engine::EngineError;
 use halfpi::model::ModelError;
 use halfpi::sampler::SamplerError;
@@ -20,6 +21,14 @@ pub enum HalfpiError {
         /// The file.
         path: String,
         /// What is wrong with it, and where.
+        detail: String,
+    },
+    /// A file is no archive, a damaged one, or one of another model than expected. Nothing was written.
+    #[error("{path}: {detail}")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What is wrong with it, where, and what to do.
         detail: String,
     },
     /// A sound model file of a kind that does not run here.
@@ -96,7 +105,7 @@ pub enum HalfpiError {
     /// The engine or the session was closed.
     #[error("the engine or the session was closed")]
     Closed,
-    /// The caller's load listener wanted no more.
+    /// The caller's listener wanted no more of a model that is loaded or unpacked.
     #[error("cancelled")]
     Cancelled,
     /// The caller's listener threw an exception, which ended the answer.
@@ -114,7 +123,7 @@ pub enum HalfpiError {
 }
 
 impl HalfpiError {
-    /// `source` is the model it is about, for errors that do not name it.
+    /// `source` is the model or archive it is about, for errors that do not name it.
     pub(crate) fn new(error: &halfpi::Error, source: &str) -> Self {
         use halfpi::Error;
         let detail = error.inner().to_string();
@@ -129,6 +138,12 @@ impl HalfpiError {
                 path,
                 detail: source.to_string(),
             },
+            Error::Read(source) => HalfpiError::Io {
+                path,
+                detail: source.to_string(),
+            },
+            Error::Archive(ArchiveError::Cancelled) => HalfpiError::Cancelled,
+            Error::Archive(_) => HalfpiError::Archive { path, detail },
             Error::SavedState { source, .. } => HalfpiError::SavedState {
                 path,
                 detail: source.to_string(),

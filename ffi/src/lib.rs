@@ -1,12 +1,13 @@
 //! halfpi for Kotlin and Swift: the engine and its sessions, through uniffi.
 //!
 //! This crate converts types and owns the engine's thread; how a model runs is none of its business. Calls that may
-//! take long block the calling thread (load, prewarm, close, wait) or answer through a listener, which the engine's
+//! take long block the calling thread (load, unpack, prewarm, close, wait) or answer through a listener, which the engine's
 //! thread calls (generate).
 // uniffi's macros write `extern "C"` functions into this crate; nothing else here may be unsafe.
 #![deny(unsafe_code)]
 
 mod answer;
+mod archive;
 mod checksum;
 mod engine;
 mod error;
@@ -20,6 +21,7 @@ mod session;
 mod worker;
 
 pub use answer::{Answer, ChatMessage, ChatRole, FinishReason, ToolCall, ToolDeclaration, Usage};
+pub use archive::{UnpackedModel, unpack_archive};
 pub use checksum::file_sha256;
 pub use engine::Engine;
 pub use error::HalfpiError;

@@ -24,7 +24,7 @@ impl From<uniffi::UnexpectedUniFFICallbackError> for CallbackError {
     }
 }
 
-/// Hears how far a model is loaded, on the thread that loads it.
+/// Hears how far a model is loaded or unpacked, on the thread that does it.
 #[uniffi::export(with_foreign)]
 pub trait LoadListener: Send + Sync {
     /// `fraction` goes from 0 to 1. `false` cancels, and so does an error.
@@ -51,6 +51,41 @@ pub trait GenerationListener: Send + Sync {
 
     /// There is no answer.
     fn on_failed(&self, error: HalfpiError) -> Result<(), CallbackError>;
+}
+
+/// Tells a listener how far the work is, until it wants no more.
+pub(crate) struct Progress {
+    listener: Option<Arc<dyn LoadListener>>,
+    told: Result<(), HalfpiError>,
+}
+
+impl Progress {
+    /// Nothing is done yet; a listener may not even want it begun.
+    pub(crate) fn begin(listener: Option<Arc<dyn LoadListener>>) -> Result<Self, HalfpiError> {
+        let mut progress = Progress { listener, told: Ok(()) };
+        let _ = progress.tell(0.0);
+        progress.told()?;
+        Ok(progress)
+    }
+
+    /// Whether to go on.
+    pub(crate) fn tell(&mut self, fraction: f64) -> ControlFlow<()> {
+        if let (Some(listener), Ok(())) = (&self.listener, &self.told) {
+            self.told = guarded(|| listener.on_progress(fraction)).and_then(|goes_on| match goes_on {
+                true => Ok(()),
+                false => Err(HalfpiError::Cancelled),
+            });
+        }
+        match self.told {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    /// Why the work was to end, if it was.
+    pub(crate) fn told(&self) -> Result<(), HalfpiError> {
+        self.told.clone()
+    }
 }
 
 /// Calls a listener until it fails.

@@ -36,7 +36,8 @@ pub fn generate(context: &Context) -> Outcome {
 fn take_out_examples(context: &Context, tests: &Path, ios: &Path) -> Outcome {
     let page = read(&context.root.join(PAGE))?;
     let all = blocks(&page, "swift").concat();
-    let given = "modelPath: String, modelURL: URL, modelSHA256: String, models: URL";
+    let given = "modelPath: String, modelURL: URL, modelSHA256: String, \
+        archiveURL: URL, archiveSHA256: String, unpackedSHA256: String, models: URL";
     update(tests, &program(&format!("documentation({given})"), &[all]))?;
     update(ios, &program("example()", &blocks(&page, "swift ios")))
 }

@@ -62,6 +62,28 @@ impl AtomicFile {
         }
     }
 
+    /// Removes what other processes left beside `path` that the system ended while they wrote it: with models, gigabytes
+    /// that nobody would look for. Only where no other process writes that file now. Does what it can.
+    pub fn remove_abandoned(path: &Path) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return;
+        };
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_abandoned = |other: &str| {
+            let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            let number = number.and_then(|rest| rest.strip_suffix(".part")?.split_once('-'));
+            number.is_some_and(|(process, count)| {
+                is_number(process) && is_number(count) && process != process::id().to_string()
+            })
+        };
+        for entry in fs::read_dir(directory(path)).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(is_abandoned) {
+                // If it cannot be removed, it takes room and does no other harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Makes sure that everything is on disk, and puts the file in its place. After a power failure either it or what was
     /// there before is there; on Unix, if the file system can promise that of a name, it is.
     ///
@@ -79,16 +101,15 @@ impl AtomicFile {
         self.committed = true;
         // The file is in its place, whatever comes of this.
         #[cfg(unix)]
-        let _ = self.directory().and_then(|directory| directory.sync_all());
+        let _ = File::open(directory(&self.path)).and_then(|directory| directory.sync_all());
         Ok(())
     }
+}
 
-    /// Where the names are.
-    #[cfg(unix)]
-    fn directory(&self) -> io::Result<File> {
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))
-    }
+/// Where the names are.
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 impl Write for AtomicFile {
@@ -138,6 +159,33 @@ mod tests {
 
         fs::remove_dir_all(&directory).unwrap();
         assert!(matches!(AtomicFile::create(&path), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn only_what_ended_processes_left_of_the_same_file_is_removed() {
+        let directory = env::temp_dir().join(format!("halfpi-abandoned-{}", process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("model.gguf");
+        let (own, other) = (process::id(), process::id() + 1);
+        let kept = [
+            "model.gguf".to_owned(),
+            "model.gguf.part".to_owned(),
+            "model.gguf.hpar.part".to_owned(),
+            "model.gguf.1-.part".to_owned(),
+            "model.gguf.a-1.part".to_owned(),
+            format!("model.gguf.{own}-7.part"),
+            format!("another.gguf.{other}-7.part"),
+        ];
+        let abandoned = format!("model.gguf.{other}-0.part");
+        for name in kept.iter().chain([&abandoned]) {
+            fs::write(directory.join(name), name).unwrap();
+        }
+        AtomicFile::remove_abandoned(&path);
+        let is_there = |name: &String| directory.join(name).exists();
+        assert!(kept.iter().all(is_there));
+        assert!(!is_there(&abandoned));
+        fs::remove_dir_all(&directory).unwrap();
+        AtomicFile::remove_abandoned(&path);
     }
 
     /// Whoever may write to the directory knows what the file will be called before it has its name.

@@ -36,6 +36,7 @@ extension HalfpiError {
         self = switch error {
         case .Io(let path, let detail): .io(path: path, detail: detail)
         case .ModelFile(let path, let detail): .modelFile(path: path, detail: detail)
+        case .Archive(let path, let detail): .archive(path: path, detail: detail)
         case .Unsupported(let detail): .unsupported(detail: detail)
         case .Backend(let name, let available): .backend(name: name, available: available)
         case .MemoryBudget(let needed, let budget, let detail):
@@ -80,6 +81,12 @@ extension ModelInfo {
             supportsTools: info.supportsTools,
             supportsThinking: info.supportsThinking
         )
+    }
+}
+
+extension UnpackedModel {
+    init(_ model: HalfpiFFI.UnpackedModel) {
+        self.init(fileBytes: model.fileBytes, archiveBytes: model.archiveBytes, sha256: model.sha256)
     }
 }
 

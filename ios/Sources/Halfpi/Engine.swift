@@ -1,8 +1,5 @@
 internal import HalfpiFFI
 
-// Swift's own Mutex needs iOS 18.
-import class Foundation.NSLock
-
 /// A loaded model. It is heavy; an app has one, and many sessions on it, which share its weights.
 ///
 /// An engine answers one session at a time, first come first served, on a thread of its own. It may be used from
@@ -37,13 +34,8 @@ public actor Engine {
         config: EngineConfig = EngineConfig(),
         progress: (@Sendable (Double) -> Void)? = nil
     ) async throws(HalfpiError) -> Engine {
-        let listener = LoadProgress(progress)
-        let loaded = await withTaskCancellationHandler {
-            await blocking {
-                try HalfpiFFI.Engine.load(source: source.ffi, config: config.ffi(), listener: listener)
-            }
-        } onCancel: {
-            listener.cancel()
+        let loaded = await reporting(progress) { listener in
+            try HalfpiFFI.Engine.load(source: source.ffi, config: config.ffi(), listener: listener)
         }
         return Engine(try loaded.get())
     }
@@ -113,24 +105,4 @@ public enum PowerMode: Sendable, Hashable {
     case reduced
     /// Nothing: answers wait for another mode, or for being cancelled.
     case paused
-}
-
-/// Tells the app how far loading is, and loading whether to go on.
-private final class LoadProgress: LoadListener, @unchecked Sendable {
-    private let lock = NSLock()
-    private var isCancelled = false
-    private let report: (@Sendable (Double) -> Void)?
-
-    init(_ report: (@Sendable (Double) -> Void)?) {
-        self.report = report
-    }
-
-    func cancel() {
-        lock.withLock { isCancelled = true }
-    }
-
-    func onProgress(fraction: Double) -> Bool {
-        report?(fraction)
-        return lock.withLock { !isCancelled }
-    }
 }

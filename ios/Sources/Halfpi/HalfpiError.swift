@@ -10,6 +10,8 @@ public enum HalfpiError: Error, Sendable, Hashable {
     case io(path: String, detail: String)
     /// A file is not a model, or is damaged.
     case modelFile(path: String, detail: String)
+    /// A file is no archive, a damaged one, or one of another model than expected. Nothing was written.
+    case archive(path: String, detail: String)
     /// A sound model file has something that this version cannot run; `detail` names it and what to do.
     case unsupported(detail: String)
     /// No kernels of that name run on this CPU.
@@ -44,7 +46,8 @@ extension HalfpiError: CustomStringConvertible, LocalizedError {
     /// For a person who develops an app: what is wrong and what to do.
     public var description: String {
         switch self {
-        case .io(let path, let detail), .modelFile(let path, let detail), .savedState(let path, let detail):
+        case .io(let path, let detail), .modelFile(let path, let detail), .archive(let path, let detail),
+            .savedState(let path, let detail):
             "\(path): \(detail)"
         case .memoryBudget(_, _, let detail): detail
         case .unsupported(let detail), .schema(let detail), .template(let detail): detail

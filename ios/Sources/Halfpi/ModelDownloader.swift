@@ -38,11 +38,8 @@ public struct ModelDownloader: Sendable {
         sha256: String,
         progress: (@Sendable (_ received: Int64, _ size: Int64?) -> Void)? = nil
     ) async throws(HalfpiError) -> URL {
-        let expected = sha256.lowercased()
-        guard expected.utf8.count == 64, expected.utf8.allSatisfy({ "0123456789abcdef".utf8.contains($0) }) else {
-            throw .invalidOption(name: "sha256", detail: "not 64 hexadecimal digits")
-        }
-        if FileManager.default.fileExists(atPath: target.path), try await checksum(target) == expected { return target }
+        let expected = try hexadecimal("sha256", sha256)
+        if try await isThere(target, expected) { return target }
 
         let part = target.appendingPathExtension("part")
         try await fetch(url, to: part, progress: progress)
@@ -56,6 +53,47 @@ public struct ModelDownloader: Sendable {
         guard rename(part.path, target.path) == 0 else {
             throw .io(path: target.path, detail: String(cString: strerror(errno)))
         }
+        return target
+    }
+
+    /// Downloads the archive `url` and unpacks it to the file `target`, unless a file with the model's checksum is there.
+    ///
+    /// The archive is kept beside the target as `NAME.hpar` until it is unpacked, so there must be room for both. It
+    /// comes as any ``download(_:to:sha256:progress:)`` does. Cancelling the task keeps what has arrived, and so does a
+    /// full disk: the next try unpacks what is there. An archive that does not hold the model is deleted.
+    ///
+    /// - Parameters:
+    ///   - archiveSHA256: What the archive must be, in hexadecimal.
+    ///   - sha256: What the model file must be, as `halfpi unpack` prints it: that is how a model that is there is known.
+    ///   - progress: Called from another thread with the bytes of the archive that are there and its size, `nil` if
+    ///     unknown.
+    ///   - unpacking: Called after that, from another thread, with the part that is unpacked, from 0 to 1.
+    /// - Throws: ``HalfpiError/io(path:detail:)`` if the server does not give the archive, or the disk is full;
+    ///   ``HalfpiError/archive(path:detail:)`` if that is an archive of another model, or none.
+    @discardableResult
+    public func downloadArchive(
+        _ url: URL,
+        to target: URL,
+        archiveSHA256: String,
+        sha256: String,
+        progress: (@Sendable (_ received: Int64, _ size: Int64?) -> Void)? = nil,
+        unpacking: (@Sendable (Double) -> Void)? = nil
+    ) async throws(HalfpiError) -> URL {
+        let archiveExpected = try hexadecimal("archiveSHA256", archiveSHA256)
+        let expected = try hexadecimal("sha256", sha256)
+        let archive = target.appendingPathExtension("hpar")
+        if try await !isThere(target, expected) {
+            try await download(url, to: archive, sha256: archiveExpected, progress: progress)
+            do {
+                try await ModelArchive.unpack(archive, to: target, sha256: expected, progress: unpacking)
+            } catch {
+                // If it is what was asked for, another try would end the same way.
+                if case .archive = error { try? FileManager.default.removeItem(at: archive) }
+                throw error
+            }
+        }
+        // Also what is left of an earlier try that was ended at the last moment.
+        for left in [archive, archive.appendingPathExtension("part")] { try? FileManager.default.removeItem(at: left) }
         return target
     }
 
@@ -90,6 +128,19 @@ public struct ModelDownloader: Sendable {
         request.setValue("identity", forHTTPHeaderField: "Accept-Encoding")
         if start > 0 { request.setValue("bytes=\(start)-", forHTTPHeaderField: "Range") }
         return request
+    }
+
+    private func hexadecimal(_ name: String, _ sha256: String) throws(HalfpiError) -> String {
+        let digits = sha256.lowercased()
+        guard digits.utf8.count == 64, digits.utf8.allSatisfy({ "0123456789abcdef".utf8.contains($0) }) else {
+            throw .invalidOption(name: name, detail: "not 64 hexadecimal digits")
+        }
+        return digits
+    }
+
+    private func isThere(_ file: URL, _ sha256: String) async throws(HalfpiError) -> Bool {
+        guard FileManager.default.fileExists(atPath: file.path) else { return false }
+        return try await checksum(file) == sha256
     }
 
     private func checksum(_ file: URL) async throws(HalfpiError) -> String {

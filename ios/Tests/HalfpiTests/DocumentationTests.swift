@@ -12,7 +12,15 @@ final class DocumentationTests: XCTestCase {
         let models = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
         defer { try? FileManager.default.removeItem(at: models) }
         let sha256 = try fileSha256(path: TestModel.tiny)
-        try await documentation(modelPath: path, modelURL: server.url, modelSHA256: sha256, models: models)
+        let archive = try Data(contentsOf: URL(filePath: TestModel.archive))
+        let archiveServer = try TestServer { _ in TestServer.Answer(archive) }
+        try await documentation(
+            modelPath: path, modelURL: server.url, modelSHA256: sha256,
+            archiveURL: archiveServer.url, archiveSHA256: fileSha256(path: TestModel.archive),
+            unpackedSHA256: fileSha256(path: TestModel.archived), models: models
+        )
         XCTAssertEqual(try Data(contentsOf: models.appending(path: "model.gguf")), tiny)
+        let archived = try Data(contentsOf: URL(filePath: TestModel.archived))
+        XCTAssertEqual(try Data(contentsOf: models.appending(path: "unpacked.gguf")), archived)
     }
 }

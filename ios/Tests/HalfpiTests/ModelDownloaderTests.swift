@@ -1,5 +1,6 @@
 import Foundation
 import Halfpi
+import func HalfpiFFI.fileSha256
 import HalfpiTestSupport
 import Testing
 
@@ -130,6 +131,85 @@ import Testing
             Issue.record("not the error expected")
             return
         }
+    }
+
+    private let model = try! Data(contentsOf: URL(filePath: TestModel.archived))
+    private let archive = try! Data(contentsOf: URL(filePath: TestModel.archive))
+    private let modelSHA256 = try! fileSha256(path: TestModel.archived)
+    private let archiveSHA256 = try! fileSha256(path: TestModel.archive)
+
+    @Test func anArchiveEndsAsTheModel() async throws {
+        let server = try TestServer { [archive] _ in
+            var answer = TestServer.Answer(archive)
+            answer.breakAfter = 50_000
+            return answer
+        }
+        let (told, parts) = (Told(), Parts())
+        let file = try await downloader.downloadArchive(
+            server.url, to: target, archiveSHA256: archiveSHA256, sha256: modelSHA256, progress: told.hear,
+            unpacking: parts.hear)
+        #expect(file == target)
+        #expect(try Data(contentsOf: target) == model)
+        #expect(try files() == ["model.gguf"])
+        #expect(server.ranges == ["all", "50000-"])
+        #expect(told.received.last == Int64(archive.count))
+        #expect(parts.all.first == 0 && parts.all.last == 1)
+    }
+
+    @Test func aModelThatIsThereIsNotFetchedAsAnArchive() async throws {
+        let server = try TestServer { [archive] _ in TestServer.Answer(archive) }
+        try put(model, at: target)
+        try put(Data("left by a try that was ended just before it deleted this".utf8), at: archived)
+        try await downloader.downloadArchive(
+            server.url, to: target, archiveSHA256: archiveSHA256, sha256: modelSHA256.uppercased())
+        #expect(server.ranges.isEmpty)
+        #expect(try files() == ["model.gguf"])
+    }
+
+    @Test func anArchiveThatIsThereIsUnpackedWithoutBeingFetchedAgain() async throws {
+        let server = try TestServer { [archive] _ in TestServer.Answer(archive) }
+        let canceller = Canceller()
+        let task = Task { [downloader, target, archiveSHA256, modelSHA256] in
+            try await downloader.downloadArchive(
+                server.url, to: target, archiveSHA256: archiveSHA256, sha256: modelSHA256, unpacking: canceller.hear)
+        }
+        canceller.cancels { task.cancel() }
+        #expect(await failure { try await task.value } == .cancelled)
+        #expect(try files() == ["model.gguf.hpar"])
+        try await downloader.downloadArchive(
+            server.url, to: target, archiveSHA256: archiveSHA256, sha256: modelSHA256)
+        #expect(server.ranges == ["all"])
+        #expect(try Data(contentsOf: target) == model)
+        #expect(try files() == ["model.gguf"])
+    }
+
+    @Test func aWrongArchiveAndOneOfAnotherModelChangeNothing() async throws {
+        let server = try TestServer { [archive] _ in TestServer.Answer(archive) }
+        try put(Data("the old model".utf8), at: target)
+        let expectations: [(archive: String, model: String, expected: String)] = [
+            (modelSHA256, modelSHA256, "io"), (archiveSHA256, sha256, "archive"),
+            ("ab", sha256, "archiveSHA256"), (archiveSHA256, "", "sha256"),
+        ]
+        for (archiveSHA256, modelSHA256, expected) in expectations {
+            let error = await failure { [downloader, target] in
+                try await downloader.downloadArchive(
+                    server.url, to: target, archiveSHA256: archiveSHA256, sha256: modelSHA256)
+            }
+            switch error {
+            case .io(_, let detail): #expect(expected == "io" && detail.contains(self.archiveSHA256))
+            case .archive(_, let detail): #expect(expected == "archive" && detail.contains(self.modelSHA256))
+            case .invalidOption(let name, _): #expect(expected == name)
+            default: Issue.record("\(String(describing: error))")
+            }
+            #expect(try Data(contentsOf: target) == Data("the old model".utf8))
+            #expect(try files() == ["model.gguf"])
+        }
+    }
+
+    private var archived: URL { target.appendingPathExtension("hpar") }
+
+    private func files() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: target.deletingLastPathComponent().path).sorted()
     }
 
     private func put(_ data: Data, at file: URL) throws {

@@ -19,6 +19,7 @@ import dev.halfpi.ffi.SessionConfig as FfiSessionConfig
 import dev.halfpi.ffi.ToolCall as FfiToolCall
 import dev.halfpi.ffi.ToolDeclaration as FfiTool
 import dev.halfpi.ffi.TrimLevel as FfiTrimLevel
+import dev.halfpi.ffi.UnpackedModel as FfiUnpackedModel
 import dev.halfpi.ffi.Usage as FfiUsage
 
 // Between the API's types and the generated ones: one function for each type and direction.
@@ -147,6 +148,12 @@ internal fun FfiModelInfo.toApi() = ModelInfo(
     supportsThinking = supportsThinking,
 )
 
+internal fun FfiUnpackedModel.toApi() = UnpackedModel(
+    fileBytes = fileBytes.signed(),
+    archiveBytes = archiveBytes.signed(),
+    sha256 = sha256,
+)
+
 internal fun FfiMemoryNeeded.toApi() = MemoryNeeded(
     weights = weightsBytes.signed(),
     heap = heapBytes.signed(),
@@ -201,6 +208,7 @@ internal fun FfiLogLevel.toApi(): LogLevel = when (this) {
 internal fun FfiException.toApi(): HalfpiException = when (this) {
     is FfiException.Io -> HalfpiException.Io(path, detail)
     is FfiException.ModelFile -> HalfpiException.ModelFile(path, detail)
+    is FfiException.Archive -> HalfpiException.Archive(path, detail)
     is FfiException.Unsupported -> HalfpiException.Unsupported(detail)
     is FfiException.Backend -> HalfpiException.Backend(name, available)
     is FfiException.MemoryBudget -> HalfpiException.MemoryBudget(neededBytes.signed(), budgetBytes.signed(), detail)

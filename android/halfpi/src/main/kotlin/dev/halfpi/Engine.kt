@@ -1,13 +1,7 @@
 package dev.halfpi
 
-import dev.halfpi.ffi.LoadListener
-import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.currentCoroutineContext
-import kotlinx.coroutines.ensureActive
-import kotlinx.coroutines.isActive
 import kotlinx.coroutines.withContext
-import kotlin.coroutines.CoroutineContext
 import dev.halfpi.ffi.Engine as FfiEngine
 
 /**
@@ -70,47 +64,9 @@ class Engine private constructor(private val ffi: FfiEngine) : AutoCloseable {
             config: EngineConfig = EngineConfig(),
             onProgress: (Double) -> Unit = {},
         ): Engine = opening(
-            { context ->
-                val listener = Progress(context, onProgress)
-                try {
-                    FfiEngine.load(source.toFfi(), config.toFfi(), listener)
-                } catch (e: dev.halfpi.ffi.HalfpiException) {
-                    throw listener.thrown ?: e
-                }
-            },
+            { context -> reporting(context, onProgress) { FfiEngine.load(source.toFfi(), config.toFfi(), it) } },
             { Engine(it) },
             { it.shutdown() },
         )
     }
-}
-
-private class Progress(private val context: CoroutineContext, private val tell: (Double) -> Unit) : LoadListener {
-    /** What the app's callback threw: it goes around the native library. */
-    var thrown: Throwable? = null
-        private set
-
-    override fun onProgress(fraction: Double): Boolean {
-        if (thrown == null) runCatching { tell(fraction) }.onFailure { thrown = it }
-        return thrown == null && context.isActive
-    }
-}
-
-/** Makes a native object in the background; if the coroutine is cancelled by then, nobody else will free it. */
-internal suspend fun <F : Any, A> opening(
-    open: (CoroutineContext) -> F,
-    wrap: (F) -> A,
-    discard: (F) -> Unit,
-): A {
-    var opened: F? = null
-    try {
-        withContext(Dispatchers.IO) { native { opened = open(coroutineContext) } }
-    } catch (e: CancellationException) {
-        opened?.let(discard)
-        throw e
-    } catch (e: HalfpiException.Cancelled) {
-        // That was us, because the coroutine is cancelled.
-        currentCoroutineContext().ensureActive()
-        throw e
-    }
-    return wrap(checkNotNull(opened))
 }

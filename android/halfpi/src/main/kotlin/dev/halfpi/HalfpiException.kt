@@ -9,6 +9,9 @@ sealed class HalfpiException(message: String, cause: Throwable? = null) : Except
     /** The file is damaged or no model. */
     class ModelFile(val path: String, val detail: String) : HalfpiException("$path: $detail")
 
+    /** The file is no archive, a damaged one, or that of another model than expected. Nothing was written. */
+    class Archive(val path: String, val detail: String) : HalfpiException("$path: $detail")
+
     /** The model is fine, but this library cannot do what it or the request asks for. */
     class Unsupported(val detail: String) : HalfpiException(detail)
 

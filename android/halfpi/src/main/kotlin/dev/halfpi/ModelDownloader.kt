@@ -47,10 +47,8 @@ class ModelDownloader(
         sha256: String,
         onProgress: (received: Long, size: Long) -> Unit = { _, _ -> },
     ): File = withContext(Dispatchers.IO) {
-        if (!CHECKSUM.matches(sha256)) {
-            throw HalfpiException.InvalidOption("sha256", "not 64 hexadecimal digits")
-        }
-        if (target.exists() && checksum(target).equals(sha256, ignoreCase = true)) return@withContext target
+        requireChecksum("sha256", sha256)
+        if (isThere(target, sha256)) return@withContext target
         val part = File(target.path + ".part")
         target.absoluteFile.parentFile?.mkdirs()
         fetch(url, part, onProgress)
@@ -61,6 +59,48 @@ class ModelDownloader(
             throw HalfpiException.Io(url.toString(), "the SHA-256 is $found, not $sha256; the next try starts anew")
         }
         Files.move(part.toPath(), target.toPath(), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING)
+        target
+    }
+
+    /**
+     * Downloads the archive [url] and unpacks it to [target], unless a file with the model's checksum is there.
+     *
+     * The archive is kept beside the target as `NAME.hpar` until it is unpacked, so there must be room for both. It comes
+     * as any [download] does. Cancelling the coroutine keeps what has arrived, and so does a full disk: the next try
+     * unpacks what is there. An archive that does not hold the model is deleted.
+     *
+     * @param archiveSha256 what the archive must be, in hexadecimal.
+     * @param sha256 what the model file must be, as `halfpi unpack` prints it: that is how a model that is there is known.
+     * @param onProgress is told the bytes of the archive that are there and its size, -1 if unknown, on a background
+     * thread.
+     * @param onUnpack is told after that how much is unpacked, from 0 to 1, on a background thread.
+     * @throws HalfpiException.Io if the server does not give the archive, or the disk is full.
+     * @throws HalfpiException.Archive if that is an archive of another model, or none.
+     */
+    suspend fun downloadArchive(
+        url: URL,
+        target: File,
+        archiveSha256: String,
+        sha256: String,
+        onProgress: (received: Long, size: Long) -> Unit = { _, _ -> },
+        onUnpack: (Double) -> Unit = {},
+    ): File = withContext(Dispatchers.IO) {
+        requireChecksum("archiveSha256", archiveSha256)
+        requireChecksum("sha256", sha256)
+        val archive = File(target.path + ".hpar")
+        if (!isThere(target, sha256)) {
+            download(url, archive, archiveSha256, onProgress)
+            try {
+                ModelArchive.unpack(archive, target, sha256, onUnpack)
+            } catch (e: HalfpiException.Archive) {
+                // It is what was asked for, so another try would end the same way.
+                archive.delete()
+                throw e
+            }
+        }
+        // Also what is left of an earlier try that was ended at the last moment.
+        archive.delete()
+        File(archive.path + ".part").delete()
         target
     }
 
@@ -139,6 +179,13 @@ class ModelDownloader(
         }
         to.fd.sync()
     }
+
+    private fun requireChecksum(name: String, value: String) {
+        if (!CHECKSUM.matches(value)) throw HalfpiException.InvalidOption(name, "not 64 hexadecimal digits")
+    }
+
+    private suspend fun isThere(file: File, sha256: String): Boolean =
+        file.exists() && checksum(file).equals(sha256, ignoreCase = true)
 
     private suspend fun checksum(file: File): String {
         val digest = MessageDigest.getInstance("SHA-256")

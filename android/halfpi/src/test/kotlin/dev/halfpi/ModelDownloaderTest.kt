@@ -19,7 +19,6 @@ import java.net.InetAddress
 import java.net.InetSocketAddress
 import java.net.URL
 import java.nio.file.Path
-import java.security.MessageDigest
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlin.random.Random
 
@@ -28,7 +27,9 @@ class ModelDownloaderTest {
     lateinit var directory: Path
 
     private val content = Random(1).nextBytes(1_000_000)
-    private val sha256 = MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+    private val sha256 = content.sha256()
+    private val model = TestModels.original.readBytes()
+    private val archive = TestModels.archive.readBytes()
     private val ranges = CopyOnWriteArrayList<String>()
     private var server: HttpServer? = null
     private val downloader = ModelDownloader(attempts = 3, firstRetryMillis = 1)
@@ -101,6 +102,85 @@ class ModelDownloaderTest {
     }
 
     @Test
+    fun `an archive ends as the model`() = blocking {
+        val (received, unpacked) = mutableListOf<Long>() to mutableListOf<Double>()
+        val url = serve { it.send(archive, breakAfter = 50_000) }
+        val file = downloader.downloadArchive(
+            url,
+            target(),
+            archiveSha256 = archive.sha256(),
+            sha256 = model.sha256(),
+            onProgress = { bytes, size ->
+                received += bytes
+                assertEquals(archive.size.toLong(), size)
+                assertEquals(emptyList<Double>(), unpacked)
+            },
+            onUnpack = { unpacked += it },
+        )
+        assertEquals(target(), file)
+        assertArrayEquals(model, file.readBytes())
+        assertEquals(listOf("model.gguf"), files())
+        assertEquals(2, ranges.size)
+        assertEquals(archive.size.toLong(), received.last())
+        assertEquals(listOf(0.0, 1.0), listOf(unpacked.first(), unpacked.last()))
+    }
+
+    @Test
+    fun `the guide's archive ends as the model`() = blocking {
+        val url = serve { it.send(archive) }
+        val file = dev.halfpi.guide.downloadArchive(directory.toFile(), url, archive.sha256(), model.sha256())
+        assertArrayEquals(model, file.readBytes())
+    }
+
+    @Test
+    fun `a model that is there is not fetched as an archive`() = blocking {
+        target().writeBytes(model)
+        archived().writeText("left by a try that was ended just before it deleted this")
+        fetchArchive()
+        assertEquals(0, ranges.size)
+        assertEquals(listOf("model.gguf"), files())
+    }
+
+    @Test
+    fun `an archive that is there is unpacked without being fetched again`() = blocking {
+        launch(Dispatchers.Default) {
+            val self = coroutineContext.job
+            fetchArchive { if (it > 0.3) self.cancel() }
+        }.join()
+        assertEquals(listOf("model.gguf.hpar"), files())
+        assertEquals(1, ranges.size)
+        fetchArchive()
+        assertEquals(1, ranges.size)
+        assertArrayEquals(model, target().readBytes())
+        assertEquals(listOf("model.gguf"), files())
+    }
+
+    @Test
+    fun `a wrong archive and one of another model change nothing`() = blocking {
+        target().writeText("the old model")
+        val url = serve { it.send(archive) }
+        val swapped = assertThrows<HalfpiException.Io> {
+            blocking { downloader.downloadArchive(url, target(), model.sha256(), model.sha256()) }
+        }
+        assertTrue(archive.sha256() in swapped.detail, swapped.detail)
+        val other = assertThrows<HalfpiException.Archive> {
+            blocking { downloader.downloadArchive(url, target(), archive.sha256(), sha256) }
+        }
+        assertTrue(model.sha256() in other.detail, other.detail)
+        assertEquals(listOf("model.gguf"), files())
+        assertEquals("the old model", target().readText())
+        for ((name, archiveSha256, modelSha256) in listOf(
+            Triple("archiveSha256", "", sha256),
+            Triple("sha256", sha256, "ab"),
+        )) {
+            val error = assertThrows<HalfpiException.InvalidOption> {
+                blocking { downloader.downloadArchive(url, target(), archiveSha256, modelSha256) }
+            }
+            assertEquals(name, error.option)
+        }
+    }
+
+    @Test
     fun `refusals are errors and some are tried again`() {
         var requests = 0
         fun refused(status: Int, times: Int) {
@@ -125,6 +205,19 @@ class ModelDownloaderTest {
     }
 
     private fun target(): File = directory.resolve("model.gguf").toFile()
+
+    private fun archived(): File = directory.resolve("model.gguf.hpar").toFile()
+
+    private fun files(): List<String> = directory.toFile().list().orEmpty().sorted()
+
+    private suspend fun fetchArchive(onUnpack: (Double) -> Unit = {}) {
+        val url = serve { it.send(archive) }
+        try {
+            downloader.downloadArchive(url, target(), archive.sha256(), model.sha256(), onUnpack = onUnpack)
+        } finally {
+            stop()
+        }
+    }
 
     private fun part(): File = directory.resolve("model.gguf.part").toFile()
 

@@ -7,6 +7,7 @@ import org.junit.jupiter.api.Assumptions
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+import java.security.MessageDigest
 import kotlin.time.Duration.Companion.minutes
 
 /** Models to test with. */
@@ -17,7 +18,7 @@ object TestModels {
      * A copy with a context that takes seconds to fill, so that there is time to interrupt an answer.
      */
     val tiny: File by lazy {
-        val bytes = given("halfpi.tiny.model").readBytes()
+        val bytes = original.readBytes()
         val key = "llama.context_length".toByteArray()
         val at = (0 until bytes.size - key.size).first { at -> key.indices.all { bytes[at + it] == key[it] } }
         // After the key: its value's type, which is u32, and the value.
@@ -27,6 +28,12 @@ object TestModels {
             writeBytes(bytes)
         }
     }
+
+    /** [tiny] as it is committed. */
+    val original: File get() = given("halfpi.tiny.model")
+
+    /** The archive of [original]. */
+    val archive: File get() = given("halfpi.archive")
 
     /** Thinks, calls the tool `weather` and tells of its result, in words that never change. */
     val toolCaller: File get() = given("halfpi.tool.model")
@@ -47,6 +54,9 @@ object TestModels {
 
     const val LONG_CONTEXT = 1 shl 17
 }
+
+/** The SHA-256 in hexadecimal. */
+fun ByteArray.sha256(): String = MessageDigest.getInstance("SHA-256").digest(this).joinToString("") { "%02x".format(it) }
 
 /** A test that hangs must fail. */
 fun <T> blocking(work: suspend CoroutineScope.() -> T): T = runBlocking { withTimeout(2.minutes, work) }
