@@ -104,9 +104,10 @@ public actor Session {
         try Session(rethrowing { try ffi.fork() })
     }
 
-    /// Cancels what is generated and gives the session's memory back. Afterwards every call throws
-    /// ``HalfpiError/closed``. Letting go of the session does the same.
-    public func close() {
-        ffi.close()
+    /// Cancels what is generated, or read by ``prewarm()``, and gives the session's memory back. Afterwards every call
+    /// throws ``HalfpiError/closed``. Letting go of the session does the same.
+    public nonisolated func close() async {
+        // Not on the actor's thread, which may be waiting for what is cancelled here.
+        _ = await blocking { ffi.close() }
     }
 }

@@ -37,6 +37,24 @@ final class ClosingTests: XCTestCase {
         XCTAssertEqual(answer.finish, .cancelled)
     }
 
+    /// What waits on the session's thread for a paused engine would wait for ever.
+    func testClosingEndsAPrewarmingThatIsPaused() async throws {
+        let engine = try await TestModel.engine()
+        let session = try await engine.session(SessionConfig(system: "Be brief."))
+        engine.setPowerMode(.paused)
+        let warming = Task { try await session.prewarm() }
+        try await Task.sleep(for: .milliseconds(100))
+        // So that a failure ends too.
+        let rescue = Task {
+            try await Task.sleep(for: .seconds(20))
+            engine.setPowerMode(.full)
+        }
+        await session.close()
+        XCTAssertEqual(try engine.powerMode, .paused)
+        rescue.cancel()
+        await assertThrows(.closed) { try await warming.value }
+    }
+
     func testASessionOutlivesTheEngineThatNobodyHolds() async throws {
         let session = try await TestModel.engine().session()
         let answer = try await session.respond(to: "hello", options: .greedy(3))
