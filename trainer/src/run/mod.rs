@@ -334,7 +334,7 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             let mut want_to_stop = [i32::from(wants_to_stop)];
             together.all_reduce_sum_i32(&mut want_to_stop)?;
             if want_to_stop[0] > 0 && self.is_whole(together) {
-                self.write_checkpoint(together, progress)?;
+                self.save(true, together, progress)?;
                 return Err(TrainError::Cancelled);
             }
             let begun = Instant::now();
@@ -357,9 +357,8 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             checkpoint_due |= updates.is_multiple_of(self.options.checkpoint_every.max(1));
             // Of a run that may have diverged none is written: it would take the place of a good one.
             let may_be_written = checkpoint_due && self.worse_than_guessing == 0 && self.is_whole(together);
-            if is_last || may_be_written && self.spoilt(together)?.is_none() {
-                self.write_checkpoint(together, progress)?;
-                checkpoint_due = false;
+            if is_last || may_be_written {
+                checkpoint_due = !self.save(is_last, together, progress)?;
             }
         }
         self.report.data = self.stream.report().clone();
@@ -477,16 +476,19 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         Ok((spoilt[0] > 0).then_some(if is_spoilt { after } else { f32::NAN }))
     }
 
-    /// # Errors
-    /// [`TrainError::Diverged`] instead of a checkpoint of spoilt weights; what keeps it from being written.
-    fn write_checkpoint(
+    /// Writes a checkpoint, and says so; none of spoilt weights, whose end the run is if one `is_needed`.
+    fn save(
         &mut self,
+        is_needed: bool,
         together: &mut dyn Collective,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if let Some(loss) = self.spoilt(together)? {
             let (update, guessing) = (self.trainer.updates(), self.guessing());
-            return Err(TrainError::Diverged { update, loss, guessing });
+            return match is_needed {
+                true => Err(TrainError::Diverged { update, loss, guessing }),
+                false => Ok(false),
+            };
         }
         if together.rank() == 0 {
             let mut state = State::new(self.trainer.updates(), self.report.tokens);
@@ -496,7 +498,8 @@ impl<'a, B: TransientBackend> Run<'a, B> {
             checkpoint::write(&self.trainer, state, &self.checkpoint)?;
             let _ = progress(Progress::Checkpoint { path: &self.checkpoint });
         }
-        Ok(together.barrier()?)
+        together.barrier()?;
+        Ok(true)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use halfpi::pack::{Blueprint, Source, TensorShape, expected_tensors, vocab_size};
+use halfpi::pack::{Blueprint, Source, TensorShape, check_shapes, expected_tensors, vocab_size};
 use halfpi::tokenizer::Tokenizer;
 use halfpi::transformer::{Architecture, Config};
 use sha2::{Digest, Sha256};
@@ -71,7 +71,7 @@ pub(super) fn begin<B: AutodiffBackend>(
     match start {
         Start::Model(path) => {
             let source = Source::open(path)?;
-            check_shapes(&source)?;
+            check(&source)?;
             source.read_all(|tensor, values| {
                 let weights = matrix(values, dims(&tensor), device);
                 parameters.insert(tensor.name, weights);
@@ -136,7 +136,7 @@ pub(super) fn teacher<B: AutodiffBackend>(
     if tokens_of(&Blueprint::of(&source)?.tokenizer()?) != tokens_of(&student.tokenizer()?) {
         return Err(refuse("its tokens are others than the student's".into()));
     }
-    check_shapes(&source)?;
+    check(&source)?;
     let weights = read::<B::InnerBackend>(&source, device)?;
     let rope_factors = weights
         .get(ROPE_FACTORS)
@@ -160,43 +160,8 @@ pub(super) fn tokens_of(tokenizer: &Tokenizer) -> [u8; 32] {
 }
 
 /// Refuses tensors that lack, or whose shapes are not what the configuration says: products would not fit.
-fn check_shapes(source: &Source) -> Result<()> {
-    let (config, shapes) = (source.config()?, source.shapes()?);
-    let found: BTreeMap<&str, [usize; 2]> = shapes
-        .iter()
-        .map(|tensor| (tensor.name.as_str(), dims(tensor)))
-        .collect();
-    let is_complex = config.architecture.is_complex();
-    let tied = !is_complex && !found.contains_key("output.weight");
-    let check = |name: &str, expected: [usize; 2]| match found.get(name) {
-        // A complex matrix can be there as the real one, twice as wide, that it stands for.
-        Some(&[rows, cols]) if is_complex && rows > 1 && [rows, cols] == [expected[0], 2 * expected[1]] => Ok(true),
-        Some(&found) if found != expected => Err(TrainError::Shape {
-            name: name.to_owned(),
-            expected,
-            found,
-        }),
-        found => Ok(found.is_some()),
-    };
-    for tensor in expected_tensors(&config, tied) {
-        if !check(&tensor.name, dims(&tensor))? {
-            return Err(TrainError::MissingParameter { name: tensor.name });
-        }
-    }
-    check(ROPE_FACTORS, [1, config.rope_dimension_count / 2])?;
-    let (query, kv) = (config.query_length(), config.kv_length());
-    for block in 0..config.block_count {
-        for (suffix, length) in [
-            ("attn_q.bias", query),
-            ("attn_k.bias", kv),
-            ("attn_v.bias", kv),
-            ("attn_sub_norm.weight", query),
-            ("ffn_sub_norm.weight", config.feed_forward_length),
-        ] {
-            check(&format!("blk.{block}.{suffix}"), [1, length])?;
-        }
-    }
-    Ok(())
+fn check(source: &Source) -> Result<()> {
+    Ok(check_shapes(&source.config()?, source.shapes()?).map_err(halfpi::Error::from)?)
 }
 
 fn read<B: Backend>(source: &Source, device: &B::Device) -> Result<BTreeMap<String, Tensor<B, 2>>> {
@@ -299,7 +264,7 @@ mod tests {
                 std::fs::write(&path, bytes).unwrap();
                 Source::open(&path)
                     .map_err(TrainError::from)
-                    .and_then(|source| check_shapes(&source))
+                    .and_then(|source| check(&source))
             };
             check(&bytes).unwrap();
             let key = format!("{}.feed_forward_length", architecture.name());
@@ -313,10 +278,7 @@ mod tests {
             let length = u32::from_le_bytes(other[at..at + 4].try_into().unwrap());
             other[at..at + 4].copy_from_slice(&(length + 32).to_le_bytes());
             let refused = check(&other).unwrap_err();
-            assert!(
-                matches!(&refused, TrainError::Shape { name, .. } if name.contains("ffn")),
-                "{refused}"
-            );
+            assert!(refused.to_string().contains("ffn"), "{refused}");
             std::fs::remove_file(&path).unwrap();
         }
     }
