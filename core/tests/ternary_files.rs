@@ -394,7 +394,12 @@ fn floats_with_a_scale_beside_them_are_to_be_packed_first() {
 /// Scales of other shapes and values than one number.
 #[test]
 fn odd_scales_are_refused() {
-    let model = file(Kind::Tq2_0Scaled);
+    // One block of each matrix with a scale of 2.
+    let model = bytes(Kind::Tq2_0Scaled, |bytes| {
+        let at = bytes.len() - 2;
+        bytes[at..].copy_from_slice(&f16::from_f32(2.0).to_le_bytes());
+    });
+    let model = ModelFile::from_bytes(model).unwrap();
     let gguf = model.gguf().unwrap();
     let with = |dims: &[u64], values: &[f32]| {
         let rewrite = |gguf: &Gguf<'_>| {
@@ -425,6 +430,12 @@ fn odd_scales_are_refused() {
             "{error}"
         );
     }
+    // Each is a number, their product is none.
+    let error = with(&[1], &[f32::MAX]);
+    assert!(
+        matches!(&error, ModelError::Scale { name, value: f32::INFINITY | f32::NEG_INFINITY } if name == "blk.1.ffn_up.weight"),
+        "{error}"
+    );
     assert_eq!(
         gguf.get("general.architecture").and_then(Value::as_str),
         Some("bitnet-b1.58")

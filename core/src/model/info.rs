@@ -73,7 +73,7 @@ impl SessionMemory {
 }
 
 impl ModelInfo {
-    /// Finds and checks every tensor, as loading would.
+    /// Finds and checks every tensor, as loading would, but for the scales, which are in the weights.
     ///
     /// # Errors
     /// As [`LoadedModel::new`](super::LoadedModel::new): the file does not run here.

@@ -77,9 +77,9 @@ impl Columns for Smmla {
             for half in 0..groups * 2 {
                 let (panel, x) = (panel.add(half * 256), x.add(half * 16));
                 for (i, sums) in sums[..N.div_ceil(2)].iter_mut().enumerate() {
-                    let first = vld1q_s64(x.add(2 * i * stride).cast());
+                    let first = vreinterpretq_s64_s8(vld1q_s8(x.add(2 * i * stride)));
                     let second = if 2 * i + 1 < N {
-                        vld1q_s64(x.add((2 * i + 1) * stride).cast())
+                        vreinterpretq_s64_s8(vld1q_s8(x.add((2 * i + 1) * stride)))
                     } else {
                         first
                     };
