@@ -1,6 +1,6 @@
 //! What callers choose, as records with the defaults of the core.
 
-use crate::{HalfpiError, ToolDeclaration};
+use crate::{HalfpiError, ModelSource, ToolDeclaration};
 use halfpi::constrain::Constraint;
 use halfpi::engine::EngineOptions;
 use halfpi::sampler::SamplerOptions;
@@ -9,6 +9,7 @@ use halfpi::session::{CancelToken, GenerateOptions, SessionOptions};
 use halfpi::transformer::Precision;
 use halfpi_kernels::Backend;
 use halfpi_kernels::ops::KvElement;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod defaults;
@@ -37,6 +38,10 @@ pub struct EngineConfig {
     /// read, and whenever a session begins.
     #[uniffi(default = None)]
     pub memory_budget_bytes: Option<u64>,
+    /// A low-rank adapter of the model (LoRA), in a GGUF file of its own; none for the model as it is. Conversations saved
+    /// with it are taken up with it only.
+    #[uniffi(default = None)]
+    pub adapter: Option<ModelSource>,
 }
 
 impl Default for EngineConfig {
@@ -47,6 +52,7 @@ impl Default for EngineConfig {
             exact: false,
             prefill_chunk: 128,
             memory_budget_bytes: None,
+            adapter: None,
         }
     }
 }
@@ -57,12 +63,14 @@ impl EngineConfig {
         within("prefill_chunk", self.prefill_chunk, MOST_PREFILL)?;
         let backend = self.backend.as_deref();
         let find = |name: &str| Backend::from_name(name).ok_or_else(|| HalfpiError::no_backend(name));
+        let adapter = self.adapter.as_ref().map(ModelSource::open).transpose()?;
         Ok(EngineOptions {
             threads: self.threads.map(|threads| threads as usize),
             backend: backend.map(find).transpose()?,
             precision: if self.exact { Precision::F32 } else { Precision::Int8 },
             prefill_chunk: self.prefill_chunk as usize,
             memory_budget: self.memory_budget_bytes,
+            adapter: adapter.map(Arc::new),
             ..EngineOptions::default()
         })
     }

@@ -39,7 +39,7 @@ fn assert_the_same<T: Default + std::fmt::Debug>(metadata: &[u8]) -> usize {
 fn generated_code_has_the_same_defaults() {
     assert_eq!(
         assert_the_same::<EngineConfig>(&UNIFFI_META_HALFPI_FFI_RECORD_ENGINECONFIG),
-        5
+        6
     );
     assert_eq!(
         assert_the_same::<SessionConfig>(&UNIFFI_META_HALFPI_FFI_RECORD_SESSIONCONFIG),

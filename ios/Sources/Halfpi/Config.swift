@@ -11,19 +11,24 @@ public struct EngineConfig: Sendable, Hashable {
     public var exact: Bool
     /// Tokens of a prompt that are read at once, 1 to 4096. More are faster, take more memory and delay a cancel.
     public var prefillChunk: Int
+    /// A low-rank adapter of the model (LoRA), in a GGUF file of its own; `nil` for the model as it is. A conversation
+    /// that was saved with it can only be taken up with it.
+    public var adapter: ModelSource?
 
     public init(
         threads: Int? = nil,
         backend: String? = nil,
         memoryBudgetBytes: UInt64? = nil,
         exact: Bool = false,
-        prefillChunk: Int = 128
+        prefillChunk: Int = 128,
+        adapter: ModelSource? = nil
     ) {
         self.threads = threads
         self.backend = backend
         self.memoryBudgetBytes = memoryBudgetBytes
         self.exact = exact
         self.prefillChunk = prefillChunk
+        self.adapter = adapter
     }
 }
 

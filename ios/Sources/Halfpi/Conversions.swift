@@ -155,7 +155,8 @@ extension EngineConfig {
             backend: backend,
             exact: exact,
             prefillChunk: try narrowed("prefillChunk", prefillChunk),
-            memoryBudgetBytes: memoryBudgetBytes
+            memoryBudgetBytes: memoryBudgetBytes,
+            adapter: adapter?.ffi
         )
     }
 }

@@ -9,9 +9,12 @@ public enum TestModel {
     /// A llama of 34 thousand random weights and 256 tokens of context: what it says is nonsense, always the same.
     public static let tiny = repository.appending(path: "tests/golden/models/llama-bf16.gguf").path
 
-    /// The same with 8 bits a weight, and its archive.
+    /// A little larger, with 8 bits a weight, and its archive.
     public static let archived = repository.appending(path: "tests/golden/models/llama-q8_0.gguf").path
     public static let archive = repository.appending(path: "tests/golden/sdk/llama-q8_0.hpar").path
+
+    /// A LoRA adapter of ``archived``.
+    public static let adapter = repository.appending(path: "tests/golden/sdk/llama-lora.gguf").path
 
     /// Thinks, calls the tool `weather` and tells of its result, in words that never change.
     public static let toolCaller = repository.appending(path: "tests/golden/scripted/tool-caller.gguf").path

@@ -56,6 +56,29 @@ import Testing
         _ = try await session.respond(to: "and now?", options: .greedy(2))
     }
 
+    @Test func anAdapterChangesTheAnswers() async throws {
+        let config = EngineConfig(threads: 1, adapter: .path(TestModel.adapter))
+        let model = ModelSource.path(TestModel.archived)
+        let (plain, adapted) = (try await Engine.load(model), try await Engine.load(model, config: config))
+        let (before, after) = (try await plain.session(), try await adapted.session())
+        let answer = try await before.respond(to: "hello", options: .greedy(8)).text
+        #expect(try await after.respond(to: "hello", options: .greedy(8)).text != answer)
+        let file = temporary()
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        try await after.save(to: file)
+        guard case .savedState? = await failure({ try await before.restore(from: file) }) else {
+            Issue.record("not the error expected")
+            return
+        }
+        try await adapted.session().restore(from: file)
+        let other = EngineConfig(adapter: .path(TestModel.toolCaller))
+        let error = await failure { try await Engine.load(model, config: other) }
+        guard case .modelFile(TestModel.toolCaller, _)? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+    }
+
     @Test func aForkGoesItsOwnWay() async throws {
         let session = try await TestModel.engine().session()
         _ = try await session.respond(to: "hello", options: .greedy(8))

@@ -47,6 +47,7 @@ internal fun EngineConfig.toFfi() = FfiEngineConfig(
     exact = exact,
     prefillChunk = prefillChunk.unsigned("prefill_chunk"),
     memoryBudgetBytes = memoryBudgetBytes?.unsigned("memory_budget_bytes"),
+    adapter = adapter?.toFfi(),
 )
 
 internal fun SessionConfig.toFfi() = FfiSessionConfig(

@@ -9,6 +9,8 @@ package dev.halfpi
  * [HalfpiException.MemoryBudget] before anything is read, or when a session begins. Null is no limit.
  * @property exact computes with f32 activations: slower, for comparisons.
  * @property prefillChunk the tokens of a prompt that are read at a time. Cancelling waits for one chunk at most.
+ * @property adapter a low-rank adapter of the model (LoRA), in a GGUF file of its own; null is the model as it is. A
+ * conversation that was saved with it can only be taken up with it.
  */
 data class EngineConfig(
     val threads: Int? = null,
@@ -16,6 +18,7 @@ data class EngineConfig(
     val memoryBudgetBytes: Long? = null,
     val exact: Boolean = false,
     val prefillChunk: Int = 128,
+    val adapter: ModelSource? = null,
 )
 
 /** How hard an engine may work. */

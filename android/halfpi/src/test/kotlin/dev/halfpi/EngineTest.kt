@@ -11,6 +11,7 @@ import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.job
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.assertThrows
@@ -94,6 +95,24 @@ class EngineTest {
                 assertEquals(outside.session().respond("Hi", tokens(8)).text, inside.session().respond("Hi", tokens(8)).text)
             }
         }
+    }
+
+    @Test
+    fun `an adapter changes the answers`(@TempDir directory: Path) = blocking {
+        val state = directory.resolve("state").toFile()
+        Engine.load(tiny).use { plain ->
+            Engine.load(tiny, EngineConfig(adapter = ModelSource.file(TestModels.adapter))).use { adapted ->
+                val (before, after) = plain.session() to adapted.session()
+                assertNotEquals(before.respond("Hi", tokens(8)).text, after.respond("Hi", tokens(8)).text)
+                after.save(state)
+                assertThrows<HalfpiException.SavedState> { blocking { before.restore(state) } }
+                adapted.session().restore(state)
+            }
+        }
+        val error = assertThrows<HalfpiException.ModelFile> {
+            blocking { Engine.load(tiny, EngineConfig(adapter = ModelSource.file(TestModels.toolCaller))) }
+        }
+        assertEquals(TestModels.toolCaller.path, error.path)
     }
 
     @Test

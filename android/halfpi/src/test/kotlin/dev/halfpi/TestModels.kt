@@ -35,6 +35,9 @@ object TestModels {
     /** The archive of [original]. */
     val archive: File get() = given("halfpi.archive")
 
+    /** A LoRA adapter of [tiny]. */
+    val adapter: File get() = given("halfpi.adapter")
+
     /** Thinks, calls the tool `weather` and tells of its result, in words that never change. */
     val toolCaller: File get() = given("halfpi.tool.model")
 
