@@ -28,12 +28,12 @@ pub struct UnpackedModel {
 
 /// Restores the model file that `halfpi pack --archive` made the file `archive` of, bit for bit, and puts it at `target`.
 ///
-/// This blocks the calling thread, on which the listener hears how far it is, for every tensor and every MiB. What is at
-/// `target` stays until everything is unpacked and every checksum is right, and stays if that fails; until then the new
-/// file grows beside it. One process at a time may unpack to the same target: what one that was ended in the middle has
-/// left is removed.
+/// This blocks the calling thread, on which the listener hears how far it is, MiB by MiB. What is at `target` stays until
+/// everything is unpacked and every checksum is right, and stays if that fails; until then the new file grows beside it.
+/// One process at a time may unpack to the same target: what one that was ended in the middle has left is removed.
 ///
-/// `sha256` is what the model file must be, in hexadecimal; none for whatever the archive holds.
+/// `sha256` is what the model file must be, in hexadecimal; none for whatever the archive holds. `max_bytes` is the size
+/// that it may have, which is checked before anything is written; none for no limit.
 ///
 /// # Errors
 /// `Archive`, `Io`, `InvalidOption` for a `sha256` that is none; `Cancelled` and `Callback` from the listener.
@@ -42,6 +42,7 @@ pub fn unpack_archive(
     archive: String,
     target: String,
     sha256: Option<String>,
+    max_bytes: Option<u64>,
     listener: Option<Arc<dyn LoadListener>>,
 ) -> Result<UnpackedModel, HalfpiError> {
     caught(|| {
@@ -59,6 +60,9 @@ pub fn unpack_archive(
         let mut unpacker = Unpacker::new(BufReader::with_capacity(CHUNK, file)).map_err(refuse)?;
         if let Some(sha256) = expected {
             unpacker = unpacker.expect_sha256(sha256);
+        }
+        if let Some(most) = max_bytes {
+            unpacker = unpacker.most_bytes(most);
         }
         let path = Path::new(&target);
         AtomicFile::remove_abandoned(path);

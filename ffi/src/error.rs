@@ -23,7 +23,7 @@ pub enum HalfpiError {
         /// What is wrong with it, and where.
         detail: String,
     },
-    /// A file is no archive, a damaged one, or one of another model than expected. Nothing was written.
+    /// A file is no archive, a damaged one, or one of another or a larger model than expected. Nothing was written.
     #[error("{path}: {detail}")]
     Archive {
         /// The file.

@@ -10,7 +10,7 @@ public enum HalfpiError: Error, Sendable, Hashable {
     case io(path: String, detail: String)
     /// A file is not a model, or is damaged.
     case modelFile(path: String, detail: String)
-    /// A file is no archive, a damaged one, or one of another model than expected. Nothing was written.
+    /// A file is no archive, a damaged one, or one of another or a larger model than expected. Nothing was written.
     case archive(path: String, detail: String)
     /// A sound model file has something that this version cannot run; `detail` names it and what to do.
     case unsupported(detail: String)

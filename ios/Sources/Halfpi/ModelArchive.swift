@@ -11,19 +11,22 @@ public enum ModelArchive {
     ///
     /// - Parameters:
     ///   - sha256: What the model file must be, in hexadecimal; `nil` for whatever the archive holds.
+    ///   - maxBytes: The size that it may have: an archive from a stranger can claim any. `nil` for no limit.
     ///   - progress: Called from another thread with the part that is unpacked, from 0 to 1.
-    /// - Throws: ``HalfpiError/archive(path:detail:)`` if the archive is damaged or another model's,
+    /// - Throws: ``HalfpiError/archive(path:detail:)`` if the archive is damaged, another model's, or one too large,
     ///   ``HalfpiError/io(path:detail:)`` if a file cannot be read or written.
     @discardableResult
     public static func unpack(
         _ archive: URL,
         to target: URL,
         sha256: String? = nil,
+        maxBytes: UInt64? = nil,
         progress: (@Sendable (Double) -> Void)? = nil
     ) async throws(HalfpiError) -> UnpackedModel {
         let unpacked = await reporting(progress) { listener in
             let (archive, target) = (archive.path, target.path)
-            return try unpackArchive(archive: archive, target: target, sha256: sha256, listener: listener)
+            return try unpackArchive(
+                archive: archive, target: target, sha256: sha256, maxBytes: maxBytes, listener: listener)
         }
         return UnpackedModel(try unpacked.get())
     }

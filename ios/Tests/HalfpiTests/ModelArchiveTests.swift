@@ -70,7 +70,7 @@ import func HalfpiFFI.fileSha256
         }
     }
 
-    @Test func anArchiveOfAnotherModelChangesNothing() async throws {
+    @Test func anArchiveOfAnotherModelOrALargerOneChangesNothing() async throws {
         let another = String(repeating: "0123456789abcdef", count: 4)
         let error = await failure { [archive, target] in
             try await ModelArchive.unpack(archive, to: target, sha256: another)
@@ -82,6 +82,12 @@ import func HalfpiFFI.fileSha256
         #expect(detail.contains(another) && detail.contains(sha256))
         guard case .invalidOption("sha256", _)? = await failure({ [archive, target] in
             try await ModelArchive.unpack(archive, to: target, sha256: "ab")
+        }) else {
+            Issue.record("not the error expected")
+            return
+        }
+        guard case .archive? = await failure({ [archive, target] in
+            try await ModelArchive.unpack(archive, to: target, maxBytes: 1000)
         }) else {
             Issue.record("not the error expected")
             return

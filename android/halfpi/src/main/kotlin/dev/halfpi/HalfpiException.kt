@@ -9,7 +9,7 @@ sealed class HalfpiException(message: String, cause: Throwable? = null) : Except
     /** The file is damaged or no model. */
     class ModelFile(val path: String, val detail: String) : HalfpiException("$path: $detail")
 
-    /** The file is no archive, a damaged one, or that of another model than expected. Nothing was written. */
+    /** The file is no archive, a damaged one, or that of another or a larger model than expected. Nothing was written. */
     class Archive(val path: String, val detail: String) : HalfpiException("$path: $detail")
 
     /** The model is fine, but this library cannot do what it or the request asks for. */

@@ -12,19 +12,22 @@ object ModelArchive {
      * may unpack to the same target.
      *
      * @param sha256 what the model file must be, in hexadecimal; null is whatever the archive holds.
+     * @param maxBytes the size that it may have: an archive from a stranger can claim any. Null is no limit.
      * @param onProgress is told how much is done, from 0 to 1, on a background thread. What it throws ends the unpacking
      * and is thrown here.
-     * @throws HalfpiException.Archive if the archive is damaged or another model's.
+     * @throws HalfpiException.Archive if the archive is damaged, another model's, or one too large.
      * @throws HalfpiException.Io if a file cannot be read or written.
      */
     suspend fun unpack(
         archive: File,
         target: File,
         sha256: String? = null,
+        maxBytes: Long? = null,
         onProgress: (Double) -> Unit = {},
     ): UnpackedModel = opening(
         { context ->
-            reporting(context, onProgress) { dev.halfpi.ffi.unpackArchive(archive.path, target.path, sha256, it) }
+            val most = maxBytes?.unsigned("max_bytes")
+            reporting(context, onProgress) { dev.halfpi.ffi.unpackArchive(archive.path, target.path, sha256, most, it) }
         },
         { it.toApi() },
         // What came whole into its place stays there.

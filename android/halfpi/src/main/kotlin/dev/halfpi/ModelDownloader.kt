@@ -91,7 +91,7 @@ class ModelDownloader(
         if (!isThere(target, sha256)) {
             download(url, archive, archiveSha256, onProgress)
             try {
-                ModelArchive.unpack(archive, target, sha256, onUnpack)
+                ModelArchive.unpack(archive, target, sha256, onProgress = onUnpack)
             } catch (e: HalfpiException.Archive) {
                 // It is what was asked for, so another try would end the same way.
                 archive.delete()
