@@ -1,5 +1,6 @@
 //! Sessions as an app uses them, on random models.
 
+#[cfg(unix)]
 mod adapter;
 mod answers;
 mod bad_input;
