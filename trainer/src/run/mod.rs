@@ -411,7 +411,8 @@ impl<'a, B: TransientBackend> Run<'a, B> {
         }
         let updates = self.trainer.updates();
         self.report.add_held_out(updates, nll);
-        self.report.levels.extend(self.count_levels()?.levels(updates));
+        let levels = self.count_levels()?.levels(updates);
+        self.report.add_levels(levels);
         // Whether to stop is asked after an update.
         let _ = progress(Progress::HeldOut { updates, nll });
         Ok(())

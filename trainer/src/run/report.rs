@@ -26,7 +26,7 @@ pub struct RunReport {
     pub seconds: f64,
     /// Of all processes together.
     pub tokens_per_second: f64,
-    /// Every update.
+    /// Every update; of more than 65,536 every second one, of twice as many every fourth.
     pub updates: Vec<Point>,
     /// Held-out text: updates before, and the mean negative log-likelihood of a token in nats.
     pub held_out: Vec<(u64, f32)>,
@@ -115,6 +115,22 @@ impl Counter {
     }
 }
 
+/// Points of a curve that are kept: a checkpoint has all of them in its header, which safetensors limits to 100 MB.
+const MOST_POINTS: usize = 1 << 16;
+/// The same of levels, each of which is 33 numbers.
+const MOST_LEVELS: usize = 1 << 12;
+
+/// Leaves every second of the points away if there are more than `most`.
+fn thin<T>(points: &mut Vec<T>, most: usize) {
+    if points.len() > most {
+        let mut is_kept = false;
+        points.retain(|_| {
+            is_kept = !is_kept;
+            is_kept
+        });
+    }
+}
+
 /// An update.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -175,10 +191,17 @@ impl RunReport {
             gradient_norm,
             rate,
         });
+        thin(&mut self.updates, MOST_POINTS);
     }
 
     pub(super) fn add_held_out(&mut self, updates: u64, nll: f32) {
         self.held_out.push((updates, nll));
+        thin(&mut self.held_out, MOST_POINTS);
+    }
+
+    pub(super) fn add_levels(&mut self, levels: Option<Levels>) {
+        self.levels.extend(levels);
+        thin(&mut self.levels, MOST_LEVELS);
     }
 
     pub(super) fn history(&self) -> History {
@@ -203,6 +226,17 @@ impl RunReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_curves_become_thinner() {
+        let mut points = Vec::new();
+        for point in 0..1000 {
+            points.push(point);
+            thin(&mut points, 64);
+            assert!(points.len() <= 64 && points[0] == 0 && points.is_sorted());
+        }
+        assert!(points.len() >= 32 && points.contains(&999), "{points:?}");
+    }
 
     #[test]
     fn weights_are_counted_beside_their_neighbours() {
