@@ -164,6 +164,17 @@ def compare(args, path):
     return result
 
 
+def keep_to_one_model(args):
+    """Files in --work have the names of rows, which do not say what they were made from."""
+    with args.model.open("rb") as file:
+        model = hashlib.file_digest(file, "sha256").hexdigest()
+    known = args.work / "model.sha256"
+    if not known.exists():
+        known.write_text(model + "\n")
+    elif known.read_text().strip() != model:
+        sys.exit(f"{args.work} has what was made of another model: give another --work")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="the source: a GGUF that halfpi runs")
@@ -180,6 +191,7 @@ def main():
         if row not in ROWS:
             parser.error(f"there is no row {row!r}; there are {', '.join(ROWS)}")
     args.work.mkdir(parents=True, exist_ok=True)
+    keep_to_one_model(args)
 
     results = {}
     print("| | file | prose | chat | code | mean | divergence |\n|---|---|---|---|---|---|---|")
